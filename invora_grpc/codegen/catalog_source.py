@@ -1,0 +1,101 @@
+"""The source text of the catalog: services and methods as literals that load without protobuf."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from google.protobuf import descriptor_pb2
+
+from invora_grpc.codegen.origins import Origins
+from invora_grpc.codegen.surface import http_rule, scope
+
+_PREAMBLE = '''"""Every service and method of the schema, as literals.
+
+SERVICES holds (service, module, area, file, origin, doc, methods); a method is
+(name, rpc, request, response, streaming, http, scope, origin, doc) where streaming is "", "client", "server" or
+"bidi" and http is "" or "VERB path" or "VERB path body".
+"""
+
+SERVICES: tuple[tuple[str, str, str, str, str, str, tuple[tuple[str, ...], ...]], ...] = (
+'''
+
+
+def snake_case(name: str) -> str:
+    """ "ListAvailablePlans" → "list_available_plans"."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def attribute(name: str) -> str:
+    """The Python attribute of an RPC or service: snake case, with an underscore behind a keyword."""
+    snake = snake_case(name)
+    return f"{snake}_" if keyword.iskeyword(snake) else snake
+
+
+def areas(services: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """Name the client's attribute of each service (full name, package, origin).
+
+    The last word of the package, if the package has one service; among several, the only one that is not
+    `documented` keeps it, and the others are called after themselves without "Service".
+    """
+    services = list(services)
+    count = Counter(package for _, package, _ in services)
+    sure = Counter(package for _, package, origin in services if origin != "documented")
+    names = {}
+    for full, package, origin in services:
+        word = [part for part in package.split(".") if not re.fullmatch(r"v\d+\w*", part)][-1]
+        main = count[package] == 1 or (sure[package] == 1 and origin != "documented")
+        names[full] = word if main else attribute(full.rpartition(".")[2].removesuffix("Service"))
+    return names
+
+
+def render(files: Sequence[descriptor_pb2.FileDescriptorProto], origins: Origins, package: str) -> str:
+    """The whole text of catalog.py."""
+    found = [(file, index, f"{file.package}.{s.name}") for file in files for index, s in enumerate(file.service)]
+    attributes = areas((full, file.package, origins.of_file(file.name)) for file, _, full in found)
+    entries = []
+    for file, index, full in found:
+        module = origins.folders.get(file.name, "")
+        entries.append((module, attributes[full], _service(file, index, full, module, attributes[full], origins)))
+    return _PREAMBLE + "".join(text for _, _, text in sorted(entries)) + ")\n"
+
+
+def _service(
+    file: descriptor_pb2.FileDescriptorProto, index: int, full: str, module: str, area: str, origins: Origins
+) -> str:
+    comments = {tuple(l.path): _comment(l) for l in file.source_code_info.location if l.leading_comments}
+    head = (full, module, area, file.name, origins.of_file(file.name), comments.get((6, index), ""))
+    lines = ["    (\n", *(f"        {_literal(item)},\n" for item in head), "        (\n"]
+    for number, method in enumerate(file.service[index].method):
+        rule = http_rule(method)
+        items = (
+            method.name,
+            attribute(method.name),
+            method.input_type.lstrip("."),
+            method.output_type.lstrip("."),
+            _streaming(method),
+            " ".join(rule) if rule else "",
+            scope(method),
+            origins.of_method(file.name, full, method.name),
+            comments.get((6, index, 2, number), ""),
+        )
+        lines += ["            (\n", *(f"                {_literal(item)},\n" for item in items), "            ),\n"]
+    return "".join([*lines, "        ),\n", "    ),\n"])
+
+
+def _streaming(method: descriptor_pb2.MethodDescriptorProto) -> str:
+    if method.client_streaming:
+        return "bidi" if method.server_streaming else "client"
+    return "server" if method.server_streaming else ""
+
+
+def _comment(location: descriptor_pb2.SourceCodeInfo.Location) -> str:
+    return "\n".join(line.strip() for line in location.leading_comments.strip().splitlines())
+
+
+def _literal(text: str) -> str:
+    """A Python literal in double quotes, the same on every Python version."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
