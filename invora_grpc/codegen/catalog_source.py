@@ -35,26 +35,31 @@ def attribute(name: str) -> str:
 
 
 def areas(services: Iterable[tuple[str, str, str]]) -> dict[str, str]:
-    """Name the client's attribute of each service (full name, package, origin).
+    """Name the client's attribute of each service (full name, package, origin) of one module.
 
     The last word of the package, if the package has one service; among several, the only one that is not
-    `documented` keeps it, and the others are called after themselves without "Service".
+    `documented` keeps it, and the others are called after themselves without "Service", or with it where that is taken.
     """
     services = list(services)
     count = Counter(package for _, package, _ in services)
     sure = Counter(package for _, package, origin in services if origin != "documented")
-    names = {}
-    for full, package, origin in services:
+    names: dict[str, str] = {}
+    for full, package, origin in sorted(services, key=lambda service: service[2] == "documented"):
         word = [part for part in package.split(".") if not re.fullmatch(r"v\d+\w*", part)][-1]
+        name = full.rpartition(".")[2]
         main = count[package] == 1 or (sure[package] == 1 and origin != "documented")
-        names[full] = word if main else attribute(full.rpartition(".")[2].removesuffix("Service"))
+        choices = ([word] if main else []) + [attribute(name.removesuffix("Service")), attribute(name)]
+        names[full] = next(choice for choice in [*choices, full.replace(".", "_")] if choice not in names.values())
     return names
 
 
 def render(files: Sequence[descriptor_pb2.FileDescriptorProto], origins: Origins, package: str) -> str:
     """The whole text of catalog.py."""
     found = [(file, index, f"{file.package}.{s.name}") for file in files for index, s in enumerate(file.service)]
-    attributes = areas((full, file.package, origins.of_file(file.name)) for file, _, full in found)
+    attributes: dict[str, str] = {}
+    for module in sorted({origins.folders.get(file.name, "") for file, _, _ in found}):
+        of_module = [(file, full) for file, _, full in found if origins.folders.get(file.name, "") == module]
+        attributes |= areas((full, file.package, origins.of_file(file.name)) for file, full in of_module)
     entries = []
     for file, index, full in found:
         module = origins.folders.get(file.name, "")
@@ -65,7 +70,7 @@ def render(files: Sequence[descriptor_pb2.FileDescriptorProto], origins: Origins
 def _service(
     file: descriptor_pb2.FileDescriptorProto, index: int, full: str, module: str, area: str, origins: Origins
 ) -> str:
-    comments = {tuple(l.path): _comment(l) for l in file.source_code_info.location if l.leading_comments}
+    comments = {tuple(at.path): _comment(at) for at in file.source_code_info.location if at.leading_comments}
     head = (full, module, area, file.name, origins.of_file(file.name), comments.get((6, index), ""))
     lines = ["    (\n", *(f"        {_literal(item)},\n" for item in head), "        (\n"]
     for number, method in enumerate(file.service[index].method):

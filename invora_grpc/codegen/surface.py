@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, empty_pb2, unknown_fields
+from google.protobuf.message import Message
 
 Surface = dict[str, Any]
 
@@ -116,12 +117,16 @@ def scope(method: descriptor_pb2.MethodDescriptorProto) -> str:
     Read from the wire form of the options: the extension need not be compiled in.
     """
     unparsed = descriptor_pb2.MethodOptions.FromString(method.options.SerializeToString())
-    for field in unknown_fields.UnknownFieldSet(unparsed):
-        if field.field_number == SCOPE_EXTENSION:
-            for inner in unknown_fields.UnknownFieldSet(empty_pb2.Empty.FromString(field.data)):
-                if inner.field_number == 1:
-                    return bytes(inner.data).decode()
+    for number, data in _unknown(unparsed):
+        if number == SCOPE_EXTENSION:
+            return next((text.decode() for n, text in _unknown(empty_pb2.Empty.FromString(data)) if n == 1), "")
     return _known_scope(unparsed)
+
+
+def _unknown(message: Message) -> list[tuple[int, bytes]]:
+    """Number and payload of the unknown length-delimited fields."""
+    fields: Any = unknown_fields.UnknownFieldSet(message)
+    return [(field.field_number, field.data) for field in fields if field.wire_type == 2]
 
 
 def _known_scope(options: descriptor_pb2.MethodOptions) -> str:

@@ -1,0 +1,43 @@
+# Everything that is needed is installed into .venv by the targets themselves; only Python 3.11+ has to be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# buf, and the plugin that it starts, come from the environment.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test check gen gen-check bench clean
+
+demo: $(READY)
+	@$(BIN)/python examples/demo.py
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY) gen-check
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m invora_grpc.codegen fingerprint
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code --exclude-path build/googleapis/google
+	$(BIN)/python -m pytest tests/test_docs.py
+
+gen: $(READY)
+	$(BIN)/python -m invora_grpc.codegen gen
+
+gen-check: $(READY)
+	$(BIN)/python -m invora_grpc.codegen check
+
+bench: $(READY)
+	$(BIN)/python bench/call.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@

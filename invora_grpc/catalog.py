@@ -1,0 +1,206 @@
+"""The catalog: every service and RPC of the schema as plain data.
+
+The ground floor. It loads neither grpc nor protobuf, so that the command line can list and describe without them, and
+it must stay so. What a call needs beyond it (message classes) is loaded by `invora_grpc.call`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from invora_grpc.errors import RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRule:
+    """The google.api.http rule of an RPC."""
+
+    verb: str
+    """GET, POST, PUT, PATCH or DELETE."""
+    path: str
+    """With variables in braces, e.g. /api/v2/parties/{key}."""
+    body: str
+    """"*" for the whole request, "" for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC."""
+
+    service: str
+    """Full name of the service."""
+    name: str
+    """As in the schema, e.g. "Create"."""
+    module: str
+    """First attribute on the client, e.g. "billing"."""
+    area: str
+    """Second attribute, e.g. "customers"."""
+    rpc: str
+    """Third attribute, e.g. "create"."""
+    path: str
+    """What travels as :path, e.g. /invora.billing.customers.v2.CustomerService/Create."""
+    request: str
+    """Full name of the request message."""
+    response: str
+    """Full name of the response message."""
+    client_streaming: bool
+    server_streaming: bool
+    http: HttpRule | None
+    scope: str
+    """The permission that the caller needs; "" where none is known."""
+    origin: str
+    """published, derived or documented: how sure names and numbers are."""
+    doc: str
+
+    @property
+    def full_name(self) -> str:
+        """package.Service/Method."""
+        return f"{self.service}/{self.name}"
+
+    @property
+    def attribute(self) -> str:
+        """module.area.rpc, as it is written behind a client."""
+        return f"{self.module}.{self.area}.{self.rpc}"
+
+    @property
+    def streaming(self) -> str:
+        """ "", "client", "server" or "bidi"."""
+        if self.client_streaming:
+            return "bidi" if self.server_streaming else "client"
+        return "server" if self.server_streaming else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service."""
+
+    name: str
+    """Full name, e.g. invora.billing.customers.v2.CustomerService."""
+    module: str
+    area: str
+    file: str
+    """Path of the proto file."""
+    origin: str
+    doc: str
+    methods: tuple[Method, ...]
+
+    def method(self, name: str) -> Method:
+        """The RPC with this schema name or attribute name; raises RequestError with the nearest names."""
+        for method in self.methods:
+            if name in (method.name, method.rpc):
+                return method
+        raise _unknown("rpc", name, [m.rpc for m in self.methods], f"an RPC of {self.name}")
+
+
+class Catalog:
+    """All services, by full name and by module and area."""
+
+    __slots__ = ("_by_name", "_tree")
+
+    def __init__(self, services: Iterable[Service]) -> None:
+        self._by_name = {service.name: service for service in services}
+        tree: dict[str, dict[str, Service]] = {}
+        for service in self._by_name.values():
+            tree.setdefault(service.module, {})[service.area] = service
+        self._tree = {module: MappingProxyType(areas) for module, areas in sorted(tree.items())}
+
+    def __iter__(self) -> Iterator[Service]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    @property
+    def modules(self) -> Mapping[str, Mapping[str, Service]]:
+        """module → area → service."""
+        return MappingProxyType(self._tree)
+
+    @property
+    def methods(self) -> Iterator[Method]:
+        """All RPCs of all services."""
+        for service in self:
+            yield from service.methods
+
+    def service(self, name: str) -> Service:
+        """By full name, or by "module.area"; raises RequestError with the nearest names."""
+        if found := self._by_name.get(name):
+            return found
+        module, _, area = name.partition(".")
+        if module in self._tree and area in self._tree[module]:
+            return self._tree[module][area]
+        raise _unknown("service", name, self._by_name, "a service of the catalog")
+
+    def method(self, name: str) -> Method:
+        """One RPC by any unambiguous name.
+
+        Full ("package.Service/Method", "package.Service.Method", with or without a leading slash) or short: the last
+        words of "module.area.rpc" or of the full name, e.g. "invoices.create" or "CustomerService.Create". Raises
+        RequestError if nothing or more than one thing has the name.
+        """
+        plain = name.lstrip("/").replace("/", ".")
+        service, _, rpc = plain.rpartition(".")
+        if service in self._by_name:
+            return self._by_name[service].method(rpc)
+        found = [m for m in self.methods if plain in (m.attribute, f"{m.service}.{m.name}")]
+        if not found:
+            found = [m for m in self.methods if _ends(m.attribute, plain) or _ends(f"{m.service}.{m.name}", plain)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            several = ", ".join(m.attribute for m in found[:6])
+            raise RequestError("method", name, f"write one of {several}", f"fits {len(found)} RPCs")
+        raise _unknown("method", name, [m.attribute for m in self.methods], "an RPC of the catalog")
+
+
+def _ends(full: str, tail: str) -> bool:
+    return full.endswith(tail) and full[: -len(tail)].endswith(".")
+
+
+def _unknown(what: str, name: str, known: Iterable[str], kind: str) -> RequestError:
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 3) or difflib.get_close_matches(
+        name.rpartition(".")[2], [k.rpartition(".")[2] for k in known], 3
+    )
+    hint = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else "`invora ls` shows all"
+    return RequestError(what, name, hint, f"is not {kind}")
+
+
+@functools.cache
+def catalog() -> Catalog:
+    """The catalog of the compiled schema. Loaded once, without protobuf."""
+    source: Any = importlib.import_module("invora_api.catalog")
+    return Catalog(_service(*entry) for entry in source.SERVICES)
+
+
+def _service(
+    name: str, module: str, area: str, file: str, origin: str, doc: str, methods: tuple[tuple[str, ...], ...]
+) -> Service:
+    return Service(
+        name, module, area, file, origin, doc, tuple(_method(name, module, area, *entry) for entry in methods)
+    )
+
+
+def _method(
+    service: str,
+    module: str,
+    area: str,
+    name: str,
+    rpc: str,
+    request: str,
+    response: str,
+    streaming: str,
+    http: str,
+    scope: str,
+    origin: str,
+    doc: str,
+) -> Method:
+    rule = HttpRule(*[*http.split(" "), ""][:3]) if http else None
+    client, server = streaming in ("client", "bidi"), streaming in ("server", "bidi")
+    path = f"/{service}/{name}"
+    return Method(service, name, module, area, rpc, path, request, response, client, server, rule, scope, origin, doc)

@@ -1,0 +1,112 @@
+"""One call from the command line: request in, answer out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import sys
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from invora_grpc.catalog import Method
+from invora_grpc.client import Invora
+from invora_grpc.errors import RequestError
+from invora_grpc.reading import to_json
+
+_STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[\d+\])*)")
+
+
+def open_client(*, org: str | None, **settings: Any) -> Invora:
+    """A client from the options of a command. Raises ConfigError."""
+    return Invora(org_id=org, **settings)
+
+
+def read_request(method: Method, data: str | None, fields: tuple[str, ...]) -> Any:
+    """The request as plain values: one mapping, or a list of them for an RPC that streams requests.
+
+    Numbers with a decimal point stay exact. Raises RequestError naming the place of what cannot be read.
+    """
+    given = _json(data) if data is not None else {}
+    for item in fields:
+        path, separator, value = item.partition("=")
+        if not separator:
+            raise RequestError(
+                "argument", item, "write a field as path=value, or the whole request with -d", "has no ="
+            )
+        _assign(given, path, value)
+    return given if method.client_streaming else _one(given)
+
+
+def _one(given: Any) -> Mapping[str, Any]:
+    if isinstance(given, Mapping):
+        return given
+    raise RequestError("data", given, "give one JSON object", f"is a JSON {type(given).__name__}")
+
+
+def _json(data: str) -> Any:
+    """Parse -d: text, @file or - (standard input); several objects in a row become a list."""
+    text, source = data, "data"
+    try:
+        if data == "-":
+            text, source = sys.stdin.read(), "standard input"
+        elif data.startswith("@"):
+            text, source = Path(data[1:]).read_text("utf-8"), data[1:]
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError("data", data, "give a readable UTF-8 file after @", str(error)) from None
+    decoder = json.JSONDecoder(parse_float=Decimal)
+    found, at = [], 0
+    try:
+        while text[at:].strip():
+            at += len(text[at:]) - len(text[at:].lstrip())
+            value, at = decoder.raw_decode(text, at)
+            found.append(value)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise RequestError(
+            source, text[at : at + 40], f"correct the JSON at {place}", f"is no JSON: {error.msg}"
+        ) from None
+    return found[0] if len(found) == 1 else found
+
+
+def _assign(target: Any, path: str, value: str) -> None:
+    """Put a value at a path like lines[0].unit_price, making the objects and lists on the way."""
+    steps: list[str | int] = []
+    for part in path.split("."):
+        match = _STEP.fullmatch(part)
+        if not match:
+            raise RequestError(
+                "argument", path, "write a path like input.external_id or lines[0].unit_price", "is no path"
+            )
+        steps.append(match[1])
+        steps += [int(index) for index in re.findall(r"\d+", match[2])]
+    for step, following in itertools.pairwise(steps):
+        target = _child(target, step, [] if isinstance(following, int) else {}, path)
+    _child(target, steps[-1], value, path)
+
+
+def _child(target: Any, step: str | int, fresh: Any, path: str) -> Any:
+    if isinstance(step, str):
+        return target.setdefault(step, fresh)
+    if step > len(target):
+        raise RequestError(
+            "argument", path, f"give the items in order; the next one is [{len(target)}]", "skips an item"
+        )
+    if step == len(target):
+        target.append(fresh)
+    return target[step]
+
+
+def print_answer(client: Invora, method: Method, request: Any) -> None:
+    """Call and print: one JSON document, or one JSON line per message of a stream."""
+    rpc = getattr(client.service(method.service), method.rpc)
+    answer = rpc(request)
+    if method.server_streaming:
+        for message in answer:
+            click.echo(json.dumps(to_json(message), ensure_ascii=False))
+    else:
+        click.echo(json.dumps(to_json(answer), ensure_ascii=False, indent=2))

@@ -1,0 +1,399 @@
+"""What a server answered instead of a result: one exception class per gRPC status, with its details decoded.
+
+This room reads a failed call and says what to do about it. It sends nothing, decides no retry and prints nothing. It
+is the only one of the error rooms that imports grpc; protobuf is loaded once an answer really carries details.
+
+Rules: the canonical codes of gRPC; details as `google.rpc.Status` under `grpc-status-details-bin`; what each code
+means on the gateway as its public guides say.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import grpc
+
+from invora_grpc.errors import InvoraError, one_line
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    GrpcError = Exception  # the stubs give grpc.RpcError the methods of grpc.Call, which at run time it has not
+else:
+    GrpcError = grpc.RpcError
+
+__all__ = [
+    "Aborted",
+    "AlreadyExists",
+    "Cancelled",
+    "DataLoss",
+    "DeadlineExceeded",
+    "ErrorInfo",
+    "FailedPrecondition",
+    "FieldViolation",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "OutOfRange",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "RpcError",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Unknown",
+    "from_rpc_error",
+    "from_status",
+]
+
+DETAILS_KEY: Final = "grpc-status-details-bin"
+REQUEST_ID_KEY: Final = "x-request-id"
+SHOWN_VIOLATIONS: Final = 20
+"""Field violations that the one line of an error shows; `field_violations` has all of them."""
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One field of the request that the server refused."""
+
+    field: str
+    """The field's path in the request."""
+    description: str
+    """Why."""
+    code: str = ""
+    """The machine-readable reason, if the server gave one, e.g. `AMOUNT_MISMATCH`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """`google.rpc.ErrorInfo`: the cause as data."""
+
+    reason: str
+    domain: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """What `grpc-status-details-bin` held."""
+
+    message: str = ""
+    messages: tuple[Message, ...] = ()
+    error_info: ErrorInfo | None = None
+    violations: tuple[FieldViolation, ...] = ()
+    retry_after: float | None = None
+
+
+class RpcError(InvoraError, GrpcError):
+    """A call failed with a status. Catch this one, or the subclass of one status.
+
+    The error that grpc raised is `__cause__`, and its `.code()` and `.details()` work; its traceback is dropped, since
+    the frames inside grpc hold the call's metadata, and with it the access token. Words of the server come without
+    control characters.
+    """
+
+    code: grpc.StatusCode
+    """The status. An attribute, where grpc's own errors have a method."""
+    message: str
+    details: tuple[Message, ...]
+    """The decoded details. One whose type is not known here stays the `google.protobuf.Any` that it came in."""
+    error_info: ErrorInfo | None
+    field_violations: tuple[FieldViolation, ...]
+    """All fields that the details complain about: of `google.rpc.BadRequest` and the platform's validation errors."""
+    retry_after: float | None
+    """Seconds to wait before another try, of `google.rpc.RetryInfo`."""
+    method: str
+    """The full path, `/package.Service/Method`."""
+    org: str | None
+    request_id: str | None
+    """`x-request-id` of the answer: quote it to support."""
+    trailing_metadata: Metadata
+    retryable: bool
+    """Whether the same request may succeed later: UNAVAILABLE, or the server named a wait. This try may have worked."""
+    hint: str
+    """The way out, in words."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str = "",
+        *,
+        method: str = "",
+        scope: str | None = None,
+        org: str | None = None,
+        token_source: str | None = None,
+        request_id: str | None = None,
+        trailing_metadata: Metadata = (),
+        details_bin: bytes = b"",
+    ) -> None:
+        found = _decode(details_bin)
+        self._details_bin = details_bin
+        self.code = code
+        self.message = one_line(message or found.message)
+        self.details, self.error_info, self.field_violations = found.messages, found.error_info, found.violations
+        self.retry_after = found.retry_after
+        self.method, self.org = method, org
+        self.request_id = one_line(request_id, 200) if request_id else None
+        self.trailing_metadata = trailing_metadata
+        self.retryable = code is grpc.StatusCode.UNAVAILABLE or (
+            code is grpc.StatusCode.RESOURCE_EXHAUSTED and self.retry_after is not None
+        )
+        self.hint = _hint(self, scope, token_source)
+        super().__init__(_line(self))
+
+    def _state(self) -> dict[str, Any]:
+        """Details travel as their bytes: classes made from descriptors at run time do not pickle."""
+        return {key: value for key, value in self.__dict__.items() if key != "details"}
+
+    def _set_state(self, state: Mapping[str, Any]) -> None:
+        super()._set_state({**state, "details": _decode(state["_details_bin"]).messages})
+
+
+class Cancelled(RpcError):
+    """CANCELLED: the call was given up, by this side as a rule."""
+
+
+class Unknown(RpcError):
+    """UNKNOWN: the server failed without saying how."""
+
+
+class InvalidArgument(RpcError):
+    """INVALID_ARGUMENT: the request is wrong whatever the state; see `field_violations`."""
+
+
+class DeadlineExceeded(RpcError):
+    """DEADLINE_EXCEEDED: no answer in time. The server may have done it, or may do it yet."""
+
+
+class NotFound(RpcError):
+    """NOT_FOUND: no such record for this tenant."""
+
+
+class AlreadyExists(RpcError):
+    """ALREADY_EXISTS: the key is taken."""
+
+
+class PermissionDenied(RpcError):
+    """PERMISSION_DENIED: known, but not allowed: scope, tenant or plan."""
+
+
+class ResourceExhausted(RpcError):
+    """RESOURCE_EXHAUSTED: a rate or plan limit, or a message over a size limit. No proof that nothing happened."""
+
+
+class FailedPrecondition(RpcError):
+    """FAILED_PRECONDITION: the record is in the wrong state for this."""
+
+
+class Aborted(RpcError):
+    """ABORTED: somebody else changed the record; its concurrency stamp is stale."""
+
+
+class OutOfRange(RpcError):
+    """OUT_OF_RANGE: an expired cursor, or a page that is too large."""
+
+
+class Unimplemented(RpcError):
+    """UNIMPLEMENTED: this server does not serve the method."""
+
+
+class Internal(RpcError):
+    """INTERNAL: the server broke, or the two sides do not understand each other."""
+
+
+class Unavailable(RpcError):
+    """UNAVAILABLE: no connection, or something that the server depends on is down."""
+
+
+class DataLoss(RpcError):
+    """DATA_LOSS: data is lost or corrupt."""
+
+
+class Unauthenticated(RpcError):
+    """UNAUTHENTICATED: the token is missing, wrong or expired."""
+
+
+_KINDS: Final[tuple[type[RpcError], ...]] = (
+    *(Cancelled, Unknown, InvalidArgument, DeadlineExceeded, NotFound, AlreadyExists, PermissionDenied, Aborted),
+    *(ResourceExhausted, FailedPrecondition, OutOfRange, Unimplemented, Internal, Unavailable, DataLoss),
+    Unauthenticated,
+)
+_CLASSES: Final[Mapping[grpc.StatusCode, type[RpcError]]] = {
+    grpc.StatusCode[re.sub("(?<=[a-z])(?=[A-Z])", "_", kind.__name__).upper()]: kind for kind in _KINDS
+}
+
+_HINTS: Final[Mapping[grpc.StatusCode, str]] = {
+    grpc.StatusCode.CANCELLED: "the call was given up; a write may have happened all the same",
+    grpc.StatusCode.UNKNOWN: "report the request id to support",
+    grpc.StatusCode.INVALID_ARGUMENT: "correct the request; sent again unchanged it fails again",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "a write may still land: look before you repeat it; for reads raise the timeout",
+    grpc.StatusCode.NOT_FOUND: "check the id and the organization; records of other tenants are not visible",
+    grpc.StatusCode.ALREADY_EXISTS: "the key is taken: get the existing record, or use another key",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "a rate or plan limit is reached: slow down, or raise the plan",
+    grpc.StatusCode.FAILED_PRECONDITION: "the record's state forbids this: get it and check its state first",
+    grpc.StatusCode.ABORTED: "the concurrency stamp is stale: get the record again and repeat the change on it",
+    grpc.StatusCode.OUT_OF_RANGE: "the cursor has expired or the page is too large: begin the list again",
+    grpc.StatusCode.UNIMPLEMENTED: "this gateway does not serve the method: check its version and the endpoint",
+    grpc.StatusCode.INTERNAL: "report the request id to support",
+    grpc.StatusCode.UNAVAILABLE: "try again later, with growing pauses",
+    grpc.StatusCode.DATA_LOSS: "report the request id to support",
+}
+
+_CONNECTION_HINTS: Final[tuple[tuple[str, str], ...]] = (
+    ("connection refused", "nothing listens there: check host and port of the endpoint"),
+    ("wrong_version_number", "that port does not speak TLS: check the endpoint's scheme and port"),
+    ("certificate_verify_failed", "the server's certificate is not trusted here: check host and root certificates"),
+    ("handshake", "the TLS handshake failed: check the endpoint's scheme, port and root certificates"),
+    ("dns resolution failed", "the host name does not resolve: check the endpoint"),
+)
+"""Words of gRPC's own UNAVAILABLE messages, and what they mean: different causes need different cures."""
+
+
+def from_rpc_error(
+    err: grpc.RpcError,
+    *,
+    method: str,
+    scope: str | None = None,
+    org: str | None = None,
+    token_source: str | None = None,
+) -> RpcError:
+    """The typed error of a failed call, with `err` as its `__cause__`.
+
+    Takes what grpc raises (a `grpc.Call` at the same time) and `grpc.aio.AioRpcError`. `method` is the full path,
+    `scope` the permission that the method needs, `token_source` a word about where the token came from.
+    Never raises: an error without a status is UNKNOWN, broken details count as none.
+    """
+    trailers = _metadata(err, "trailing_metadata")
+    binary = next((value for key, value in trailers if key == DETAILS_KEY), b"")
+    request_id = next((value for key, value in trailers if key == REQUEST_ID_KEY), None)
+    if request_id is None:
+        initial = _metadata(err, "initial_metadata")
+        request_id = next((value for key, value in initial if key == REQUEST_ID_KEY), None)
+    code, message = _ask(err, "code"), _ask(err, "details")
+    error = from_status(
+        code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN,
+        message if isinstance(message, str) else "",
+        method=method,
+        scope=scope,
+        org=org,
+        token_source=token_source,
+        request_id=request_id if isinstance(request_id, str) else None,
+        trailing_metadata=trailers,
+        details_bin=binary if isinstance(binary, bytes) else b"",
+    )
+    err.__traceback__ = None
+    error.__cause__ = err
+    return error
+
+
+def from_status(code: grpc.StatusCode, message: str = "", **facts: Any) -> RpcError:
+    """The typed error of a status, whatever carried it; `facts` are the keyword arguments of `RpcError`."""
+    return _CLASSES.get(code, RpcError)(code, message, **facts)
+
+
+def _ask(err: object, name: str) -> Any:
+    """What a method of grpc's error returns; None where there is no such method."""
+    method = getattr(err, name, None)
+    return method() if callable(method) else None
+
+
+def _metadata(err: object, name: str) -> Metadata:
+    return tuple((str(key), value) for key, value in _ask(err, name) or ())
+
+
+def _line(error: RpcError) -> str:
+    """`NOT_FOUND /p.S/M: message (hint); field: description`."""
+    line = f"{error.code.name} {error.method}".rstrip() + f": {error.message}".rstrip(": ")
+    line += f" ({error.hint})" if error.hint else ""
+    violations = error.field_violations
+    line += "".join(f"; {item.field}: {item.description}" for item in violations[:SHOWN_VIOLATIONS])
+    return line + (f"; and {len(violations) - SHOWN_VIOLATIONS} more" if len(violations) > SHOWN_VIOLATIONS else "")
+
+
+def _hint(error: RpcError, scope: str | None, token_source: str | None) -> str:
+    """The way out. Connection trouble is told apart by gRPC's own words."""
+    said = error.message.lower()
+    if error.code is grpc.StatusCode.PERMISSION_DENIED:
+        where = f" in organization {error.org}" if error.org else ""
+        need = f"the scope {scope}{where}" if scope else f"another permission{where}"
+        return f"the method needs {need}; ask an administrator for a role that grants it, and check the plan"
+    if error.code is grpc.StatusCode.UNAUTHENTICATED:
+        if token_source is None:
+            return "check the client id and secret, or the token"
+        return f"the token of {token_source} was refused: check the client id and secret, or the token"
+    if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in said:
+        return "a message is over the size limit: ask for smaller pages; a write may have happened all the same"
+    if error.retryable and error.retry_after is not None:
+        return f"try again in {error.retry_after:g} s"
+    if error.code is grpc.StatusCode.UNAVAILABLE:
+        return next((hint for words, hint in _CONNECTION_HINTS if words in said), _HINTS[error.code])
+    return _HINTS.get(error.code, "")
+
+
+def _decode(binary: bytes) -> _Details:
+    """The details of a serialised `google.rpc.Status`; empty if there are none or they are broken."""
+    if not binary:
+        return _Details()
+    from google.protobuf.message import DecodeError
+
+    importlib.import_module("google.rpc.error_details_pb2")  # registers the standard types
+    try:
+        status = importlib.import_module("google.rpc.status_pb2").Status.FromString(binary)
+    except DecodeError:
+        return _Details()
+    messages = tuple(_unpacked(item) for item in status.details)
+    info = next((item for item in messages if _name(item) == "google.rpc.ErrorInfo"), None)
+    retry = next((item for item in messages if _name(item) == "google.rpc.RetryInfo"), None)
+    return _Details(status.message, messages, _error_info(info), tuple(_violations(messages)), _retry_after(retry))
+
+
+def _unpacked(packed: Any) -> Message:
+    """The message inside an Any, or the Any itself if its type is not in the default pool or its bytes are broken."""
+    from google.protobuf import descriptor_pool, message_factory
+    from google.protobuf.message import DecodeError
+
+    try:
+        descriptor = descriptor_pool.Default().FindMessageTypeByName(packed.type_url.rpartition("/")[2])
+        return message_factory.GetMessageClass(descriptor).FromString(packed.value)
+    except (KeyError, DecodeError):
+        return cast("Message", packed)
+
+
+def _name(message: Message) -> str:
+    return message.DESCRIPTOR.full_name
+
+
+def _error_info(info: Any) -> ErrorInfo | None:
+    if info is None:
+        return None
+    metadata = {one_line(key): one_line(value) for key, value in info.metadata.items()}
+    return ErrorInfo(one_line(info.reason), one_line(info.domain), metadata)
+
+
+def _retry_after(info: Any) -> float | None:
+    """Seconds; a negative wait counts as none at all."""
+    if info is None or not info.HasField("retry_delay"):
+        return None
+    return max(0.0, float(info.retry_delay.seconds) + float(info.retry_delay.nanos) / 1e9)
+
+
+def _violations(messages: Iterable[Any]) -> Iterable[FieldViolation]:
+    for message in messages:
+        name = _name(message)
+        if name == "google.rpc.BadRequest":
+            for item in message.field_violations:
+                yield FieldViolation(_text(item, "field"), _text(item, "description"), _text(item, "reason"))
+        elif name.startswith("invora.") and name.endswith(".ValidationError"):
+            yield FieldViolation(_text(message, "field"), _text(message, "message"), _text(message, "code"))
+
+
+def _text(message: Message, name: str) -> str:
+    """A string field of a message; empty if this version of the message has none."""
+    value = getattr(message, name, "")
+    return one_line(value) if isinstance(value, str) else ""

@@ -1,0 +1,171 @@
+"""The wire schema and what is generated from it: guarded, reproducible, importable."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pickle
+import pkgutil
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from invora_grpc.codegen.__main__ import compare, compiled, fingerprints
+from invora_grpc.codegen.catalog_source import areas, snake_case
+
+ROOT = Path(__file__).parent.parent
+GREETER = {"file": "kernel/decimal.proto", "package": "kernel", "origin": "published", "imports": []}
+DECIMAL = [{"n": 1, "name": "units", "type": "int64"}, {"n": 2, "name": "nanos", "type": "sfixed32"}]
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what generation reads and writes, and the working directory."""
+    for name in ("buf.yaml", "buf.gen.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name in ("proto", "gen"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def codegen(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "invora_grpc.codegen", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_generating_again_changes_no_byte(tree: Path) -> None:
+    before = contents(tree / "gen")
+    assert codegen("gen").returncode == 0
+    first = contents(tree / "gen")
+    assert codegen("gen").returncode == 0
+    assert first == contents(tree / "gen")
+    assert first == before, "gen/ is stale: run `make gen`"
+
+
+def test_a_changed_proto_makes_the_check_fail_and_name_the_file(tree: Path) -> None:
+    proto = tree / "proto/common/kernel/decimal.proto"
+    proto.write_text(proto.read_text().replace("int64 units = 1", "int64 units = 3"))
+    result = codegen("check")
+    assert result.returncode == 1
+    assert "stale    gen/invora_api/kernel/decimal_pb2.py (from proto/common/kernel/decimal.proto)" in result.stdout
+
+
+def test_a_generated_file_that_nothing_generates_makes_the_check_fail(tree: Path) -> None:
+    (tree / "gen/invora_api/kernel/left_over_pb2.py").write_text("")
+    result = codegen("check")
+    assert result.returncode == 1
+    assert "surplus  gen/invora_api/kernel/left_over_pb2.py" in result.stdout
+
+
+def test_the_wire_surface_is_what_the_fingerprints_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert fingerprints() == (ROOT / "proto/fingerprints.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("int64 units = 1", "int64 units = 3"),
+        ("int64 units = 1", "sint64 units = 1"),
+        ("int64 units = 1", "int64 unit = 1"),
+        ("int64 units = 1", "optional int64 units = 1"),
+        ("int64 units = 1", "repeated int64 units = 1"),
+        ("int64 units = 1", 'int64 units = 1 [json_name = "whole"]'),
+    ],
+)
+def test_any_change_of_the_wire_surface_is_reported(tree: Path, before: str, after: str) -> None:
+    proto = tree / "proto/common/kernel/decimal.proto"
+    assert before in proto.read_text()
+    proto.write_text(proto.read_text().replace(before, after))
+    result = codegen("fingerprint")
+    assert result.returncode == 1
+    assert "kernel/decimal.proto" in result.stdout
+    assert result.stdout.count("\n") == 3
+
+
+def test_a_changed_comment_is_no_change_of_the_wire_surface(tree: Path) -> None:
+    proto = tree / "proto/common/kernel/decimal.proto"
+    proto.write_text(proto.read_text().replace("message Dec", "// Other words.\nmessage Dec"))
+    assert codegen("fingerprint").returncode == 0
+
+
+def test_added_methods_do_not_touch_the_fingerprint_of_a_published_file() -> None:
+    lines = [line.split() for line in (ROOT / "proto/fingerprints.txt").read_text().splitlines()]
+    origin = {path: origin for origin, _, path in lines}
+    plans = "invora/billing/plans/v2/service.proto"
+    assert (origin[plans], origin[f"{plans}#additions"]) == ("published", "documented")
+    files = [o for path, o in origin.items() if "#" not in path]
+    assert (files.count("published"), files.count("derived")) == (181, 1)
+
+
+def test_recorded_facts_that_agree_count_as_equal(tree: Path) -> None:
+    (tree / "facts").mkdir()
+    (tree / "facts/x.json").write_text(json.dumps([{**GREETER, "messages": {"DecimalValue": {"fields": DECIMAL}}}]))
+    assert compare(tree / "facts") == (1, 1, [])
+
+
+def test_recorded_facts_that_differ_are_named(tree: Path) -> None:
+    (tree / "facts").mkdir()
+    other = [DECIMAL[0], {**DECIMAL[1], "type": "int32"}]
+    (tree / "facts/x.json").write_text(json.dumps([{**GREETER, "messages": {"DecimalValue": {"fields": other}}}]))
+    line = "kernel/decimal.proto: messages.DecimalValue.fields[nanos].type: expected 'int32', found 'sfixed32'"
+    assert compare(tree / "facts") == (1, 0, [line])
+
+
+def test_every_generated_module_imports_under_its_own_package() -> None:
+    import invora_api
+
+    names = [m.name for m in pkgutil.walk_packages(invora_api.__path__, "invora_api.")]
+    modules = [importlib.import_module(name) for name in names]
+    assert len(modules) > 400
+    assert not {"kernel", "oasis", "un", "org", "invora"} & set(sys.modules)
+
+
+def test_generated_messages_pickle() -> None:
+    from invora_api.kernel.decimal_pb2 import DecimalValue
+
+    value = DecimalValue(units=20, nanos=500_000_000)
+    assert DecimalValue.__module__ == "invora_api.kernel.decimal_pb2"
+    assert pickle.loads(pickle.dumps(value)) == value
+
+
+def test_every_workspace_module_carries_its_registry_name() -> None:
+    text = (ROOT / "buf.yaml").read_text()
+    for module in ("common", "simple", "invoicing", "billing", "identity", "ubl-2-1"):
+        assert f"name: buf.build/invora/{module}\n" in text
+
+
+def test_the_extension_number_of_the_scope_is_the_published_one() -> None:
+    file = compiled()["kernel/options.proto"]
+    assert [(x.name, x.number, x.extendee) for x in file.extension] == [
+        ("options", 53036, ".google.protobuf.MethodOptions")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "snake"),
+    [("ListAvailablePlans", "list_available_plans"), ("APIKeys", "api_keys"), ("V2Go", "v2_go")],
+)
+def test_rpc_names_become_snake_case(name: str, snake: str) -> None:
+    assert snake_case(name) == snake
+
+
+def test_a_published_service_keeps_the_area_when_a_documented_one_joins_its_package() -> None:
+    late, sure = (
+        ("a.hooks.v2.HooksService", "a.hooks.v2", "documented"),
+        ("a.hooks.v2.HookService", "a.hooks.v2", "published"),
+    )
+    assert areas([late, sure]) == {"a.hooks.v2.HookService": "hooks", "a.hooks.v2.HooksService": "hooks_service"}
+
+
+def test_services_that_share_a_package_are_called_after_themselves() -> None:
+    services = [(f"a.id.v2.{name}Service", "a.id.v2", "published") for name in ("ConnectedBusiness", "Impersonation")]
+    assert list(areas(services).values()) == ["connected_business", "impersonation"]
