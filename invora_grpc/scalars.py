@@ -94,7 +94,11 @@ def to_bytes(value: object) -> bytes:
 
 
 def exact_float(value: object, *, single: bool = False) -> float:
-    """A float as it is; an int or a Decimal when a float (of 32 bits, if `single`) holds it without loss."""
+    """A float as it is; an int or a Decimal when a float (of 32 bits, if `single`) gives the same number back.
+
+    A Decimal counts as given back when the shortest text of the float is the Decimal's: `Decimal("0.1")` passes, though
+    no float is a tenth exactly.
+    """
     if isinstance(value, bool) or not isinstance(value, (float, int, Decimal)):
         raise Refused(value, f"write a float, an int or a Decimal, not {_type_of(value)}")
     try:
@@ -102,11 +106,15 @@ def exact_float(value: object, *, single: bool = False) -> float:
         kept = struct.unpack("<f", struct.pack("<f", number))[0] if single else number
     except (OverflowError, ValueError):
         raise Refused(value, f"the number is too large for a float of {32 if single else 64} bits") from None
-    if not isinstance(value, float) and kept != value:
+    if not isinstance(value, float) and kept != value and not _gives_back(kept, value, single):
         raise Refused(
             value, f"a float cannot hold this number exactly: write float({value!r}) if the nearest one will do"
         )
     return number
+
+
+def _gives_back(kept: float, value: int | Decimal, single: bool) -> bool:
+    return isinstance(value, Decimal) and Decimal(f"{kept:.6g}" if single else repr(kept)) == value
 
 
 def _type_of(value: object) -> str:

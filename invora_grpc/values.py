@@ -34,7 +34,7 @@ M = TypeVar("M", bound=Message)
 Fill = Callable[[Any, object], None]
 """Writes a value into a message or a container; refuses by `Refused`."""
 _FILLER = "__invora_filler__"
-_DEEPEST_STRUCT = 30  # protobuf refuses messages nested 100 deep, and a level of a Struct takes three of them
+_DEEPEST_STRUCT = 30  # parsers stop at messages nested 100 deep, and a level of a Struct takes three of them
 
 
 def build(message_class: type[M], values: Mapping[str, object] | Message | None = None) -> M:
@@ -48,7 +48,7 @@ def build(message_class: type[M], values: Mapping[str, object] | Message | None 
     Decimals are Decimal, int or numeric text (units in 64 bits, at most 9 decimal places); instants aware datetimes
     or RFC 3339 text; dates, times and durations Python's own types or text; masks lists of paths or comma-separated
     text; wrappers their plain value; enums a full or short name in any case, a number or an Enum; structs JSON-like
-    dicts. What `read` returns is always accepted.
+    dicts. What `read` gives is accepted, but for enum numbers without a name and for parts that must not be sent.
 
     Raises RequestError for the first value that does not fit.
     """
@@ -432,7 +432,9 @@ def _fill_value(message: Any, value: object, depth: int = 0) -> None:
     elif isinstance(value, (int, float, Decimal)):
         message.number_value = _json_number(value)
     elif depth >= _DEEPEST_STRUCT:
-        raise Refused(value, f"nested deeper than {_DEEPEST_STRUCT} levels: protobuf would refuse to send it")
+        raise Refused(
+            value, f"nested deeper than {_DEEPEST_STRUCT} levels: whoever receives it would refuse to parse it"
+        )
     elif isinstance(value, Mapping):
         _fill_struct(message.struct_value, value, depth)
     elif isinstance(value, (list, tuple)):
