@@ -276,9 +276,8 @@ class Invora(_Node):
         return module
 
     def __repr__(self) -> str:
-        settings = self._core.settings
         org = f" org={self._options.org}" if self._options.org else ""
-        return f"<Invora {settings.environment.name} {settings.target.address}{org}>"
+        return f"<Invora {self._core.settings.target.url}{org}>"
 
 
 def _org(org_id: object) -> str:

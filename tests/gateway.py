@@ -1,0 +1,82 @@
+"""A gateway for tests of the client: a real gRPC server on loopback that records what arrives and answers as told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from invora_grpc.call import bind
+from invora_grpc.catalog import catalog
+
+Answer = Callable[[Any, grpc.ServicerContext], Any]
+
+
+@dataclass
+class Received:
+    """One call as the server saw it."""
+
+    path: str
+    metadata: dict[str, str]
+    request: Any
+    time_remaining: float | None
+
+
+@dataclass
+class Gateway(grpc.GenericRpcHandler):
+    """Answers every method of the catalog with an empty response, or with what `answers` has for its path."""
+
+    answers: dict[str, Answer] = field(default_factory=dict)
+    received: list[Received] = field(default_factory=list)
+    address: str = ""
+    _lock: Any = field(default_factory=threading.Lock)
+
+    @property
+    def url(self) -> str:
+        """As an endpoint setting."""
+        return f"http://{self.address}"
+
+    def service(self, handler_call_details: Any) -> Any:
+        """The handler of grpc's own interface."""
+        try:
+            binding = bind(catalog().method(handler_call_details.method))
+        except ValueError:
+            return None
+        method = binding.method
+        kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+
+        def respond(request: Any, context: grpc.ServicerContext) -> Any:
+            metadata = {key: str(value) for key, value in context.invocation_metadata()}
+            got = request if isinstance(request, Message) else list(request)
+            with self._lock:
+                self.received.append(Received(method.path, metadata, got, context.time_remaining()))
+            answer = self.answers.get(method.path)
+            if answer is not None:
+                return answer(got, context)
+            return iter(()) if method.server_streaming else binding.response_class()
+
+        return make(
+            respond,
+            request_deserializer=binding.request_class.FromString,
+            response_serializer=binding.response_class.SerializeToString,
+        )
+
+
+@contextmanager
+def running_gateway() -> Iterator[Gateway]:
+    """A gateway that listens on a free port of 127.0.0.1."""
+    gateway = Gateway()
+    server = grpc.server(futures.ThreadPoolExecutor(8), handlers=[gateway])
+    gateway.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield gateway
+    finally:
+        server.stop(None).wait()
