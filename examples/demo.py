@@ -1,6 +1,6 @@
 """The tour: from nothing to invoices in a connected business, over real gRPC. Run it with `make demo`.
 
-Each step prints what it does. The sandbox is started as a process of its own and ended at the end; nothing is left behind.
+Each step prints what it does. The sandbox is a process of its own, and ends with the tour; nothing is left behind.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from invora_grpc import FailedPrecondition, Invora, RequestError, to_decimal
+from invora_grpc import FailedPrecondition, Invora, RequestError, read, to_decimal
 
 START = time.monotonic()
 LOCAL_TOOLS = Path(sys.executable).parent
@@ -68,11 +68,16 @@ def register(client: Invora) -> None:
     profile = registration.complete_business_profile(
         business_name="Demo Platform", country="SA", capabilities=["einvoicing", "billing"]
     )
-    say(
-        f"{profile.business_name} is organization {profile.tenant_id}; a secret of {len(profile.client_secret)} characters, once"
-    )
+    say(f"{profile.business_name} is organization {profile.tenant_id}")
+    say(f"client {profile.client_id} with a secret of {len(profile.client_secret)} characters, shown this once")
     registration.update_business_details(
-        tax_id="300000000000003", city="Riyadh", country="SA", currency="SAR", timezone="Asia/Riyadh"
+        tax_id="300000000000003",
+        address_line="King Fahd Road",
+        city="Riyadh",
+        postal_code="11564",
+        country="SA",
+        currency="SAR",
+        timezone="Asia/Riyadh",
     )
     plan = registration.list_available_plans().plans[-1]
     checklist = registration.select_plan(plan_code=plan.code).checklist
@@ -87,9 +92,7 @@ def register(client: Invora) -> None:
             "terms_accepted": True,
         }
     ).application
-    say(
-        f"platform application: {application.DESCRIPTOR.fields_by_name['decision'].enum_type.values_by_number[application.decision].name}"
-    )
+    say(f"platform application: {read(application)['decision']}")
 
 
 def invoice(number: int, price: str) -> dict[str, Any]:
@@ -145,21 +148,20 @@ def main() -> None:
                     "details": {"party_legal_entity": [{"registration_name": {"value": "Acme Trading LLC"}}]},
                 },
             ).details
-            say(f"party {party.id.key}: {party.name.value}")
+            say(f"party {party.id.key}: {party.name.value.value}")
             for number, price in enumerate(("199.90", "20.50", "0.335"), 1):
                 draft = acme.simple.invoices.create(key=f"order-{number}", changes=invoice(number, price)).details
                 totals = draft.calculations
                 say(
-                    f"invoice {draft.id.key}: 3 × {price} → net {to_decimal(totals.tax_exclusive_amount)}, "
-                    f"tax {to_decimal(totals.tax_amount)}, payable {to_decimal(totals.payable_amount)} SAR"
+                    f"invoice {draft.id.key}: 3 × {price} → net {to_decimal(totals.tax_exclusive_amount):.2f}, "
+                    f"tax {to_decimal(totals.tax_amount):.2f}, payable {to_decimal(totals.payable_amount):.2f} SAR"
                 )
 
             step("Freeze one: it gets its number and is final")
             stamp = acme.simple.invoices.get(key="order-1").details.concurrency_stamp
             frozen = acme.simple.invoices.freeze(key="order-1", concurrency_stamp=stamp).details
-            say(
-                f"{frozen.number}, counter {frozen.zatca.invoice_counter_value}, QR of {len(frozen.zatca.qr_code)} characters"
-            )
+            zatca = frozen.zatca
+            say(f"{frozen.number}, counter {zatca.invoice_counter_value}, QR of {len(zatca.qr_code)} characters")
 
             step("List, two at a time, the dearest first")
             cursor, page = None, 0
@@ -168,7 +170,7 @@ def main() -> None:
                 sort = {"rules": [{"payable_amount": "descending"}]}
                 answer = acme.simple.invoices.list(sort=sort, pagination=pagination)
                 page += 1
-                keys = ", ".join(f"{i.id.key} ({to_decimal(i.payable_amount)})" for i in answer.items)
+                keys = ", ".join(f"{i.id.key} ({to_decimal(i.payable_amount):.2f})" for i in answer.items)
                 say(f"page {page} of {answer.total_count} invoices: {keys}")
                 cursor = answer.next_page_cursor
                 if not cursor:

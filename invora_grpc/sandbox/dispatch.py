@@ -1,0 +1,153 @@
+"""From a gRPC call to a handler and back: one generic handler for every method of the catalog.
+
+Each call is admitted by the gate, answered by its handler inside one transaction, and refused with google.rpc.Status
+in the trailers. A response leaves only after its transaction was committed. This room knows no service by name, and
+what it logs of a failure is a traceback with an incident number: no request, no metadata.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+
+from invora_grpc.catalog import Method, Service, catalog
+from invora_grpc.sandbox.gate import Metadata, admit
+from invora_grpc.sandbox.service import ERROR_DOMAIN, Call, Fault, Handler, message_class
+from invora_grpc.sandbox.store import Store
+
+REQUEST_ID: Final = "x-request-id"
+DETAILS: Final = "grpc-status-details-bin"
+_LONGEST_REQUEST_ID = 128
+_log = logging.getLogger(__name__)
+
+
+def load_messages() -> None:
+    """Import the compiled module of every service, so that its messages are known to the default pool."""
+    for service in catalog():
+        importlib.import_module(_module(service))
+
+
+def _module(service: Service) -> str:
+    path = service.file.removeprefix("invora/").removesuffix(".proto")
+    return f"invora_api.{path.replace('/', '.')}_pb2"
+
+
+class Dispatcher(grpc.GenericRpcHandler):
+    """Serves every method of the catalog; those without a handler are refused as not served yet."""
+
+    def __init__(self, store: Store, issuer: str, handlers: Mapping[str, Handler]) -> None:
+        self._store = store
+        self._issuer = issuer
+        self._handlers = handlers
+        self._behaviours = {method.path: self._behaviour(method) for method in catalog().methods}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """What serves this path, or None for a path outside the catalog."""
+        return self._behaviours.get(handler_call_details.method)
+
+    def answer(self, method: Method, data: bytes, metadata: Metadata) -> bytes:
+        """The serialised response to a serialised request. Raises Fault."""
+        caller, org_id = admit(self._store, self._issuer, method, metadata)
+        handler = self._handlers.get(method.path)
+        if handler is None or method.streaming:
+            raise Fault(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"the sandbox does not serve {method.full_name} yet",
+                reason="NOT_SERVED",
+                metadata={"method": method.full_name},
+            )
+        request = _parsed(method, data)
+        now = datetime.fromtimestamp(self._store.clock(), UTC)
+        with self._store.transaction():
+            response = handler(Call(self._store, method, caller, org_id, self._issuer, now), request)
+            if response.DESCRIPTOR.full_name != method.response:
+                raise TypeError(f"{method.full_name} was answered with {response.DESCRIPTOR.full_name}")
+            return response.SerializeToString()
+
+    def _behaviour(self, method: Method) -> Any:
+        if not method.streaming:
+            return grpc.unary_unary_rpc_method_handler(partial(self._unary, method))
+        makers: dict[str, Callable[..., Any]] = {
+            "client": grpc.stream_unary_rpc_method_handler,
+            "server": grpc.unary_stream_rpc_method_handler,
+            "bidi": grpc.stream_stream_rpc_method_handler,
+        }
+        return makers[method.streaming](partial(self._streaming, method))
+
+    async def _unary(self, method: Method, data: bytes, context: Any) -> bytes:
+        metadata = context.invocation_metadata()
+        trailers = ((REQUEST_ID, _request_id(metadata)),)
+        try:
+            response = self.answer(method, data, metadata)
+        except Exception as error:
+            await _refuse(method, error, trailers, context)
+        context.set_trailing_metadata(trailers)
+        return response
+
+    async def _streaming(self, method: Method, request: object, context: Any) -> None:
+        metadata = context.invocation_metadata()
+        try:
+            self.answer(method, b"", metadata)
+        except Exception as error:
+            await _refuse(method, error, ((REQUEST_ID, _request_id(metadata)),), context)
+
+
+def _parsed(method: Method, data: bytes) -> Message:
+    try:
+        return message_class(method.request).FromString(data)
+    except DecodeError:
+        raise Fault(
+            grpc.StatusCode.INVALID_ARGUMENT, f"the request is not a readable {method.request}", reason="MALFORMED"
+        ) from None
+
+
+def _request_id(metadata: Metadata) -> str:
+    for key, value in metadata:
+        if key == REQUEST_ID and isinstance(value, str) and 0 < len(value) <= _LONGEST_REQUEST_ID:
+            return value
+    return secrets.token_hex(16)
+
+
+async def _refuse(method: Method, error: Exception, trailers: tuple[tuple[str, str], ...], context: Any) -> None:
+    """End the call with the status of this exception; never returns."""
+    fault = error if isinstance(error, Fault) else _incident(method, error)
+    status = status_of(fault)
+    await context.abort(fault.code, fault.message, ((DETAILS, status.SerializeToString()), *trailers))
+
+
+def _incident(method: Method, error: Exception) -> Fault:
+    incident = secrets.token_hex(4)
+    _log.error("incident %s in %s", incident, method.full_name, exc_info=error)
+    return Fault(
+        grpc.StatusCode.INTERNAL,
+        f"the sandbox failed to answer {method.full_name}; its log tells more under incident {incident}",
+        reason="INTERNAL",
+        metadata={"incident": incident},
+    )
+
+
+def status_of(fault: Fault) -> status_pb2.Status:
+    """A fault as google.rpc.Status: ErrorInfo always, BadRequest given violations, then its own details."""
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=fault.reason, domain=ERROR_DOMAIN, metadata=fault.metadata)
+    ]
+    if fault.violations:
+        violation = error_details_pb2.BadRequest.FieldViolation
+        listed = [violation(field=field, description=text) for field, text in fault.violations]
+        details.append(error_details_pb2.BadRequest(field_violations=listed))
+    status = status_pb2.Status(code=fault.code.value[0], message=fault.message)
+    for detail in (*details, *fault.details):
+        packed = AnyMessage()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status

@@ -1,0 +1,132 @@
+"""The contract between the sandbox's server and the services that it serves.
+
+A handler is a plain function from a call and a request to a response. It runs inside one transaction of the store: if
+it raises, nothing was written. The server has already checked sign-in, scope and tenant; a handler reads and writes
+only records of `call.org_id`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.message import Message
+
+if TYPE_CHECKING:
+    from invora_grpc.catalog import Method
+    from invora_grpc.sandbox.idp import Caller
+    from invora_grpc.sandbox.store import Store
+
+ERROR_DOMAIN: Final = "sandbox.invora.app"
+"""`domain` of every ErrorInfo that the sandbox sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler knows about the call that it answers."""
+
+    store: Store
+    method: Method
+    caller: Caller
+    org_id: str
+    """The tenant that the call acts in: the caller's own, or the one in x-target-org-id."""
+    issuer: str
+    """The identity provider's issuer URL, for handlers that hand out tokens."""
+    now: datetime
+    """Aware UTC time of the call, to the microsecond; one value for everything that the call writes."""
+
+
+class Fault(Exception):
+    """An answer that is not OK: becomes google.rpc.Status with ErrorInfo and, given violations, BadRequest."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        *,
+        reason: str,
+        violations: Sequence[tuple[str, str]] = (),
+        metadata: Mapping[str, str] | None = None,
+        details: Sequence[Message] = (),
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.reason = reason
+        """UPPER_SNAKE_CASE word for ErrorInfo.reason, e.g. STALE_STAMP."""
+        self.violations = tuple(violations)
+        """(field path, description) pairs."""
+        self.metadata = dict(metadata or {})
+        """Key and value pairs for ErrorInfo.metadata."""
+        self.details = tuple(details)
+        """Further detail messages, sent after ErrorInfo and BadRequest."""
+
+
+def invalid(field: str, description: str) -> Fault:
+    """INVALID_ARGUMENT for one field of the request (path as in the schema, e.g. "changes.lines[0].tax")."""
+    return Fault(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        f"{field}: {description}",
+        reason="INVALID_FIELD",
+        violations=[(field, description)],
+    )
+
+
+def not_found(what: str, key: str) -> Fault:
+    """NOT_FOUND for a record of this tenant; never tells whether another tenant has it."""
+    return Fault(
+        grpc.StatusCode.NOT_FOUND,
+        f"there is no {what} with the key {key!r} in this organization",
+        reason="NOT_FOUND",
+        metadata={"resource": what, "key": key},
+    )
+
+
+def already_exists(what: str, key: str) -> Fault:
+    """ALREADY_EXISTS: the tenant has a record with this key."""
+    return Fault(
+        grpc.StatusCode.ALREADY_EXISTS,
+        f"a {what} with the key {key!r} exists already in this organization",
+        reason="KEY_TAKEN",
+        metadata={"resource": what, "key": key},
+    )
+
+
+def stale_stamp(what: str, key: str) -> Fault:
+    """ABORTED: the concurrency stamp is not the record's latest."""
+    return Fault(
+        grpc.StatusCode.ABORTED,
+        f"the {what} {key!r} has changed since this concurrency_stamp was read",
+        reason="STALE_STAMP",
+        metadata={"resource": what, "key": key},
+    )
+
+
+def failed_precondition(message: str, reason: str) -> Fault:
+    """FAILED_PRECONDITION: the record is in the wrong state."""
+    return Fault(grpc.StatusCode.FAILED_PRECONDITION, message, reason=reason)
+
+
+Handler = Callable[[Call, Message], Message]
+"""Answers one unary RPC."""
+
+Registry = dict[str, Handler]
+"""gRPC path ("/package.Service/Method") → handler."""
+
+
+def registry(service: str, **handlers: Callable[[Call, Any], Message]) -> Registry:
+    """The registry of one service's handlers, given by RPC name; each may name the class of its own request."""
+    return {f"/{service}/{name}": handler for name, handler in handlers.items()}
+
+
+@functools.cache
+def message_class(full_name: str) -> type[Message]:
+    """The class of a compiled message by its full name; its module must have been imported."""
+    from google.protobuf import descriptor_pool
+
+    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(full_name))

@@ -1,0 +1,41 @@
+"""Fixtures that several rooms' tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sandbox_fixture import Running, running_sandbox
+
+from invora_grpc import Invora
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[Running]:
+    """A sandbox with the demo seed. Tests read it, or write what nobody else looks for."""
+    with running_sandbox(seed="demo") as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Running]:
+    """A sandbox of the test's own, with the demo seed."""
+    with running_sandbox(seed="demo") as running:
+        yield running
+
+
+def client_of(running: Running, client_id: str | None = None, client_secret: str | None = None) -> Invora:
+    """A client signed in by client credentials; of the main organization's owner unless others are given."""
+    return Invora(
+        endpoint=f"http://{running.grpc}",
+        issuer=running.issuer,
+        client_id=client_id or running.client_id,
+        client_secret=client_secret or running.client_secret,
+    )
+
+
+@pytest.fixture
+def owner(sandbox: Running) -> Iterator[Invora]:
+    """A client of the sandbox's main organization."""
+    with client_of(sandbox) as client:
+        yield client
