@@ -91,6 +91,15 @@ def test_any_change_of_the_wire_surface_is_reported(tree: Path, before: str, aft
     assert result.stdout.count("\n") == 3
 
 
+def test_a_proto_that_does_not_compile_is_shown_with_its_place(tree: Path) -> None:
+    proto = tree / "proto/common/kernel/decimal.proto"
+    proto.write_text(proto.read_text() + "message {")
+    result = codegen("check")
+    assert result.returncode == 1
+    assert "proto/common/kernel/decimal.proto:" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_changed_comment_is_no_change_of_the_wire_surface(tree: Path) -> None:
     proto = tree / "proto/common/kernel/decimal.proto"
     proto.write_text(proto.read_text().replace("message Dec", "// Other words.\nmessage Dec"))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,19 +26,33 @@ FINGERPRINTS = PROTOS / "fingerprints.txt"
 GEN = Path("gen")
 
 
+def buf(*arguments: str) -> bytes:
+    """Run buf and return its output. It, and the plugin that it starts, come from this interpreter's environment first.
+
+    Ends the program with buf's own message if it fails.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    found = shutil.which("buf", path=path)
+    if found is None:
+        sys.exit("buf is not installed here: pip install 'invora-grpc[codegen]'")
+    result = subprocess.run([found, *arguments], check=False, stdout=subprocess.PIPE, env={**os.environ, "PATH": path})
+    if result.returncode != 0:
+        sys.exit(f"buf {arguments[0]} failed, see above")
+    return result.stdout
+
+
 def compiled() -> dict[str, descriptor_pb2.FileDescriptorProto]:
     """Compile the workspace with buf: proto path → descriptor."""
     materialise(Path("build/googleapis"))
-    command = ["buf", "build", "--exclude-path", "build/googleapis/google", "--as-file-descriptor-set", "-o", "-"]
-    image = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    image = buf("build", "--exclude-path", "build/googleapis/google", "--as-file-descriptor-set", "-o", "-")
     files = descriptor_pb2.FileDescriptorSet.FromString(image).file
     return {file.name: file for file in files if not file.name.startswith("google/")}
 
 
 def generate(output: Path) -> None:
-    """Run buf generate; `gen/` appears in the folder `output`. Raises CalledProcessError."""
+    """Run buf generate; `gen/` appears in the folder `output`."""
     materialise(Path("build/googleapis"))
-    subprocess.run(["buf", "generate", "--output", str(output)], check=True)
+    buf("generate", "--output", str(output))
 
 
 def stale(fresh: Path, current: Path, protos: Path) -> Iterator[str]:
