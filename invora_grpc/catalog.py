@@ -147,15 +147,23 @@ class Catalog:
         service, _, rpc = plain.rpartition(".")
         if service in self._by_name:
             return self._by_name[service].method(rpc)
-        found = [m for m in self.methods if plain in (m.attribute, f"{m.service}.{m.name}")]
+        found = [m for m in self.methods if plain in _names(m)]
         if not found:
-            found = [m for m in self.methods if _ends(m.attribute, plain) or _ends(f"{m.service}.{m.name}", plain)]
+            found = [m for m in self.methods if any(_ends(name, plain) for name in _names(m))]
         if len(found) == 1:
             return found[0]
         if found:
             several = ", ".join(m.attribute for m in found[:6])
             raise RequestError("method", name, f"write one of {several}", f"fits {len(found)} RPCs")
         raise _unknown("method", name, [m.attribute for m in self.methods], "an RPC of the catalog")
+
+
+def _names(method: Method) -> tuple[str, str, str]:
+    return (
+        method.attribute,
+        f"{method.module}.{method.area}.{method.name}",
+        f"{method.service}.{method.name}",
+    )
 
 
 def _ends(full: str, tail: str) -> bool:

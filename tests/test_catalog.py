@@ -64,6 +64,7 @@ def test_origin_tells_published_from_documented() -> None:
         "/invora.simple.invoices.v1.SimpleInvoiceService/Create",
         "invora.simple.invoices.v1.SimpleInvoiceService.Create",
         "simple.invoices.create",
+        "simple.invoices.Create",
         "SimpleInvoiceService.Create",
     ],
 )

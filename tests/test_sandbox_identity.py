@@ -247,14 +247,14 @@ class TestListingThem:
             sandbox.store.insert(tenant_id, "invoicing.branches", Record("1", body=branch.SerializeToString()))
         request = pb.ListConnectedBusinessBranchesRequest()
         every = sandbox.call("ListConnectedBusinessBranches", request)
-        assert [item.branch_name for item in every.items] == ["Main street", "Harbour"]
+        assert [item.branch_name for item in every.items] == ["Main branch", "Main street", "Main branch", "Harbour"]
         request.tenant_id = pharmacy.tenant_id
-        (only,) = sandbox.call("ListConnectedBusinessBranches", request).items
+        _, only = sandbox.call("ListConnectedBusinessBranches", request).items
         assert (only.tenant_name, only.branch_id) == ("Demo Pharmacy", f"branch of {pharmacy.tenant_id}")
         assert (only.is_primary, only.country) == (True, "SA")
         request.ClearField("tenant_id")
         request.text_search = "bakery"
-        assert sandbox.call("ListConnectedBusinessBranches", request).total_count == 1
+        assert sandbox.call("ListConnectedBusinessBranches", request).total_count == 2
         request.tenant_id = sandbox.org_id
         assert sandbox.refusal("ListConnectedBusinessBranches", request).code is Code.NOT_FOUND
 

@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from conftest import client_of
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -491,3 +492,12 @@ def test_a_request_may_have_sixteen_megabytes(demo: Running) -> None:
 
     assert len(demo.refusal("GetConnectedBusiness", sized(15)).message) > 0
     assert demo.refusal("GetConnectedBusiness", sized(17)).code is Code.RESOURCE_EXHAUSTED
+
+
+def test_the_demo_seed_has_documents_in_each_connected_business(demo: Running) -> None:
+    with client_of(demo) as client:
+        businesses = client.identity.connected_business.list_connected_businesses().items
+        for business in businesses[:2]:
+            items = client.for_org(business.tenant_id).simple.invoices.list().items
+            assert [item.frozen for item in items] == [True, False, False]
+        assert client.billing.subscriptions.list().total_count == 2

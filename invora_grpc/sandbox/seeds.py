@@ -1,30 +1,30 @@
 """What a new sandbox begins with, and who may sign in to it.
 
-``empty`` is one business that has not told anything yet; ``demo`` is a platform with two connected businesses. Only
+``empty`` is one business that has not told anything yet; ``demo`` is a platform with two connected businesses, each of
+them with a few documents. Only
 hashes of secrets are stored: credentials exist as text here once, when they are made. This room knows no server and
 opens no file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from invora_api.identity.v2 import public_registration_service_pb2 as pb
+from invora_grpc.catalog import catalog
+from invora_grpc.sandbox import engine, simple
 from invora_grpc.sandbox.businesses import connect
 from invora_grpc.sandbox.gate import OWNER, VIEWER
+from invora_grpc.sandbox.idp import Caller
 from invora_grpc.sandbox.model import Organization
 from invora_grpc.sandbox.registration import grant_connected, live_businesses, plan, profile
+from invora_grpc.sandbox.service import Call, message_class
 from invora_grpc.sandbox.store import Store
+from invora_grpc.values import build
 
 SEEDS: Final = ("demo", "empty")
-
-Seeder = Callable[[Store, str, tuple[str, ...]], None]
-"""Adds demo records: the store, the platform's id, the ids of its connected businesses."""
-
-SEEDERS: Final[tuple[Seeder, ...]] = ()
-"""What ``seed_demo`` calls, in this order, inside its transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,56 @@ def seed_demo(store: Store) -> str:
             ("Demo Pharmacy", "admin@demo-pharmacy.example"),
         )
     )
-    for seeder in SEEDERS:
-        seeder(store, platform.org_id, connected)
+    _fill_billing(store, platform.org_id, connected)
+    for business in connected:
+        _fill_invoicing(store, business)
     return platform.org_id
+
+
+def _fill_billing(store: Store, platform: str, connected: tuple[str, ...]) -> None:
+    """What the platform sells to its connected businesses: one metric, one plan, a subscription each."""
+    metric = {"code": "documents", "name": "Documents issued", "aggregation_type": "count_agg"}
+    _call(store, platform, "billing.metering.create", input=metric)
+    monthly = {
+        "code": "member",
+        "name": "Membership",
+        "amount_cents": 9900,
+        "amount_currency": "SAR",
+        "interval": "monthly",
+    }
+    plan_id = _call(store, platform, "billing.plans.create", input=monthly).plan.id
+    for business in connected:
+        name = store.organization(business).name
+        customer = {"external_id": business, "name": name, "currency": "SAR", "country": "SA"}
+        customer_id = _call(store, platform, "billing.customers.create", input=customer).customer.id
+        _call(store, platform, "billing.subscriptions.create", input={"customer_id": customer_id, "plan_id": plan_id})
+
+
+def _fill_invoicing(store: Store, business: str) -> None:
+    """A branch, a customer, a frozen invoice with a credit note in draft, and two drafts."""
+    _call(store, business, "invoicing.branches.create", key="main", changes={"name": "Main branch"})
+    party = {"name": {"assignments": [{"locale": "en", "value": "Regular customer"}]}, "role": "customer"}
+    _call(store, business, "invoicing.parties.create", key="regular", changes=party)
+    for number, price in enumerate(("120.00", "35.50", "9.99"), 1):
+        changes = {"currency_code": "SAR", "buyer": {"party_key": "regular"}, "lines": [_line(price)]}
+        key, frozen = f"demo-{number}", number == 1
+        _call(store, business, "simple.invoices.create", key=key, changes=changes, freeze_immediately=frozen)
+    note = {"invoice_key": "demo-1", "reason": "Returned", "lines": [_line("20.00")]}
+    _call(store, business, "simple.credit_notes.create", key="demo-return", changes=note)
+
+
+def _line(price: str) -> dict[str, Any]:
+    quantity = {"value": 1, "unit_code": "C62"}
+    return {"description": "Goods", "quantity": quantity, "unit_price": price, "tax": {"tax_rate": 15}}
+
+
+def _call(store: Store, org_id: str, name: str, **fields: Any) -> Any:
+    """Answer an RPC by its handler, as the organization itself."""
+    method = catalog().method(name)
+    handler = {**simple.REGISTRY, **engine.REGISTRY}[method.path]
+    caller = Caller("sandbox", "sandbox", org_id, org_id, {OWNER: (org_id,)}, None, 0.0)
+    now = datetime.fromtimestamp(store.clock(), UTC)
+    return handler(Call(store, method, caller, org_id, "", now), build(message_class(method.request), fields))
 
 
 def new_credentials(store: Store, org_id: str) -> Credentials:
