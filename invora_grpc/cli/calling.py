@@ -13,10 +13,12 @@ from typing import Any
 
 import click
 
+from invora_grpc.call import bind
 from invora_grpc.catalog import Method
+from invora_grpc.cli.coercion import coerced
 from invora_grpc.client import Invora
 from invora_grpc.errors import RequestError
-from invora_grpc.reading import to_json
+from invora_grpc.reading import descriptor_of, to_json
 
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[\d+\])*)")
 
@@ -39,7 +41,10 @@ def read_request(method: Method, data: str | None, fields: tuple[str, ...]) -> A
                 "argument", item, "write a field as path=value, or the whole request with -d", "has no ="
             )
         _assign(given, path, value)
-    return given if method.client_streaming else _one(given)
+    message = descriptor_of(bind(method).request_class)
+    if method.client_streaming:
+        return [coerced(message, item) for item in (given if isinstance(given, list) else [given])]
+    return coerced(message, _one(given))
 
 
 def _one(given: Any) -> Mapping[str, Any]:

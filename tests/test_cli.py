@@ -1,0 +1,147 @@
+"""The `invora` command, run as people run it: a process with arguments, standard input, output and exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sandbox_fixture import Running
+
+from invora_grpc.catalog import catalog
+from invora_grpc.cli.calling import read_request
+from invora_grpc.errors import RequestError
+
+
+def invora(
+    *arguments: str, demo: Running | None = None, input: str | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INVORA_")}
+    if demo is not None:
+        environment |= {"INVORA_ENDPOINT": f"http://{demo.grpc}", "INVORA_ISSUER": demo.issuer}
+        environment |= {"INVORA_CLIENT_ID": demo.client_id, "INVORA_CLIENT_SECRET": demo.client_secret}
+    command = [sys.executable, "-m", "invora_grpc.cli", *arguments]
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, input=input, env=environment | variables, timeout=60
+    )
+
+
+def test_ls_keeps_what_the_pattern_names() -> None:
+    result = invora("ls", "freeze")
+    assert "  simple.invoices.freeze\n" in result.stdout
+    assert "customers" not in result.stdout
+    assert result.stderr == "6 RPCs in 4 services\n"
+
+
+def test_ls_of_nothing_says_so() -> None:
+    result = invora("ls", "nosuchthing")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "'nosuchthing'" in result.stderr
+
+
+def test_ls_marks_what_is_not_published() -> None:
+    assert "invora.simple.invoices.v1.SimpleInvoiceService  [documented]" in invora("ls", "simple.invoices").stdout
+    assert "  billing.plans.create_feature  [documented]" in invora("ls", "plans").stdout
+
+
+@pytest.mark.parametrize(
+    ("symbol", "words"),
+    [
+        ("simple.invoices.freeze", ["POST /api/v1/simple/invoices/{key}/freeze", "scope Invora.Simple", "message"]),
+        (
+            "invora.simple.invoices.v1.SimpleInvoiceService",
+            ["service invora.simple", "rpc Freeze(", "origin: documented"],
+        ),
+        ("kernel.DecimalValue", ["sfixed32 nanos = 2;"]),
+        ("kernel.SortDirection", ["SORT_DIRECTION_ASCENDING = 1;"]),
+        ("invora.simple.invoices.v1.SimpleBuyer", ["oneof type {", "string party_key = 1;"]),
+    ],
+)
+def test_describe_shows_a_symbol_as_its_proto(symbol: str, words: list[str]) -> None:
+    text = invora("describe", symbol).stdout
+    assert [word for word in words if word not in text] == []
+
+
+def test_describe_of_nothing_suggests_the_nearest() -> None:
+    result = invora("describe", "simple.invoices.freeeze")
+    assert result.returncode == 2
+    assert "did you mean" in result.stderr
+    assert "simple.invoices.freeze" in result.stderr
+
+
+def test_call_takes_fields_and_prints_json(demo: Running) -> None:
+    result = invora("call", "billing.customers.create", "input.external_id=a=b", "input.currency=SAR", demo=demo)
+    assert json.loads(result.stdout)["customer"]["external_id"] == "a=b"
+
+
+def test_call_takes_json_from_standard_input(demo: Running) -> None:
+    result = invora("call", "simple.invoices.list", "-d", "-", demo=demo, input='{"pagination": {"limit": "2"}}')
+    assert result.returncode == 0, result.stderr
+
+
+def test_call_takes_json_from_a_file(demo: Running, tmp_path: Path) -> None:
+    (tmp_path / "request.json").write_text('{"filter": {"text_search": "x"}}')
+    assert invora("call", "simple.invoices.list", "-d", f"@{tmp_path}/request.json", demo=demo).returncode == 0
+
+
+def test_a_refused_call_ends_with_64_plus_the_status(demo: Running) -> None:
+    result = invora("call", "simple.invoices.get", "key=nothing", demo=demo)
+    assert (result.returncode, result.stdout) == (64 + 5, "")
+    assert result.stderr.startswith("error: NOT_FOUND /invora.simple.invoices.v1.SimpleInvoiceService/Get: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["simple.invoices.list", "-d", "{"], ["data", "line 1, column 2"]),
+        (["simple.invoices.list", "-d", "@/nowhere"], ["@/nowhere", "readable"]),
+        (["simple.invoices.list", "-d", "[1]"], ["give one JSON object"]),
+        (["simple.invoices.get", "key"], ["'key'", "path=value"]),
+        (["simple.invoices.get", "kye=1"], ["kye", "did you mean key?"]),
+        (["simple.invoices.list", "--endpoint", "ftp://x"], ["endpoint", "'ftp://x'", "https://host"]),
+        (["simple.invoices.create", "changes.lines[1].description=x"], ["changes.lines[1].description", "[0]"]),
+    ],
+)
+def test_bad_input_is_one_line_with_the_way_out(demo: Running, arguments: list[str], words: list[str]) -> None:
+    result = invora("call", *arguments, demo=demo)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert [word for word in words if word not in result.stderr] == []
+
+
+def test_no_output_shows_a_secret(demo: Running) -> None:
+    wrong = invora("call", "simple.invoices.list", demo=demo, INVORA_CLIENT_SECRET="s3cr3t-s3cr3t")
+    assert wrong.returncode != 0
+    assert "s3cr3t" not in wrong.stdout + wrong.stderr
+
+
+def request(method: str, data: str | None = None, *fields: str) -> Any:
+    return read_request(catalog().method(method), data, fields)
+
+
+def test_text_becomes_the_type_of_the_field() -> None:
+    assert request("simple.invoices.list", None, "pagination.limit=5") == {"pagination": {"limit": 5}}
+    frozen = request("simple.invoices.create", None, "freeze_immediately=true")
+    assert frozen == {"freeze_immediately": True}
+    assert request("simple.invoices.delete", None, "keys=a") == {"keys": ["a"]}
+
+
+def test_bytes_are_base64() -> None:
+    assert request("invoicing.parties.import_", '{"data": "aGk="}') == {"data": b"hi"}
+    with pytest.raises(RequestError, match="data: '!' is no base64"):
+        request("invoicing.parties.import_", '{"data": "!"}')
+
+
+def test_numbers_with_a_point_stay_exact() -> None:
+    given = request("simple.invoices.create", '{"changes": {"lines": [{"unit_price": 0.1}]}}')
+    assert str(given["changes"]["lines"][0]["unit_price"]) == "0.1"
+
+
+def test_several_objects_in_a_row_are_the_requests_of_a_stream() -> None:
+    assert request("invoicing.documents.stream_create", '{"key": "a"} {"key": "b"}') == [{"key": "a"}, {"key": "b"}]
+    assert request("invoicing.documents.stream_create", '{"key": "a"}') == [{"key": "a"}]
