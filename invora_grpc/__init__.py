@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from invora_grpc.auth import TokenSource as TokenSource
     from invora_grpc.client import Invora as Invora
     from invora_grpc.config import Secret as Secret
+    from invora_grpc.errors import ClosedError as ClosedError
     from invora_grpc.errors import ConfigError as ConfigError
     from invora_grpc.errors import InvoraError as InvoraError
     from invora_grpc.errors import RequestError as RequestError
     from invora_grpc.errors import SignInError as SignInError
+    from invora_grpc.errors import UnconfirmedSchema as UnconfirmedSchema
     from invora_grpc.reading import read as read
     from invora_grpc.reading import to_decimal as to_decimal
     from invora_grpc.reading import to_json as to_json
@@ -52,7 +54,7 @@ _ROOMS = {
     "auth": ("CallableToken", "ClientCredentials", "RefreshToken", "StaticToken", "TokenSource"),
     "client": ("Invora",),
     "config": ("Secret",),
-    "errors": ("ConfigError", "InvoraError", "RequestError", "SignInError"),
+    "errors": ("ClosedError", "ConfigError", "InvoraError", "RequestError", "SignInError", "UnconfirmedSchema"),
     "reading": ("read", "to_decimal", "to_json"),
     "status": (
         *("Aborted", "AlreadyExists", "Cancelled", "DataLoss", "DeadlineExceeded", "FailedPrecondition", "Internal"),

@@ -34,7 +34,9 @@ class CallOptions:
     org: str | None = None
     """The organization to act in; None: the token's own."""
     timeout: float | None = DEFAULT_TIMEOUT
-    """Seconds until the deadline of a unary call; None: no deadline. Streams have none of this client's."""
+    """Seconds until the deadline of a unary call; None: no deadline."""
+    stream_timeout: float | None = None
+    """Seconds until the deadline of a streaming call; None: no deadline."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,8 @@ class Catalog:
 
     def service(self, name: str) -> Service:
         """By full name, or by "module.area"; raises RequestError with the nearest names."""
+        if not isinstance(name, str):
+            raise RequestError("service", name, "give its full name, or module.area", "is no name")
         if found := self._by_name.get(name):
             return found
         module, _, area = name.partition(".")

@@ -16,7 +16,17 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["ConfigError", "InvoraError", "RequestError", "SignInError", "escaped", "one_line", "shown"]
+__all__ = [
+    "ClosedError",
+    "ConfigError",
+    "InvoraError",
+    "RequestError",
+    "SignInError",
+    "UnconfirmedSchema",
+    "escaped",
+    "one_line",
+    "shown",
+]
 
 SHOWN_VALUE_LIMIT = 80
 """Characters of a value that a message shows."""
@@ -150,6 +160,31 @@ class SignInError(InvoraError):
         super().__init__(escaped(text + (f"; {hint}" if hint else "")))
         self.issuer, self.grant, self.status = issuer, grant, status
         self.oauth_error, self.hint = oauth_error, hint
+
+
+class ClosedError(InvoraError):
+    """A call on a client that was closed, or that shares its channel with one that was."""
+
+
+class UnconfirmedSchema(InvoraError):
+    """A documented RPC was about to go to a real gateway, with field numbers that no gateway has confirmed.
+
+    The public guides name such RPCs without their numbers; a wrong one would put a value into another field. Nothing
+    was sent.
+    """
+
+    method: str
+    """The full path, `/package.Service/Method`."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(
+            f"{method}: its field numbers are provisional, and not confirmed by this gateway; nothing was sent. "
+            "Use the sandbox, or a client made with schema='trust' if you have compared them yourself"
+        )
+        self.method = method
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.method,))
 
 
 def _line(name: str, value: str | None, problem: str, hint: str) -> str:

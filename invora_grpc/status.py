@@ -311,7 +311,7 @@ def _line(error: RpcError) -> str:
     """`NOT_FOUND /p.S/M: message (hint); field: description`."""
     line = f"{error.code.name} {error.method}".rstrip() + f": {error.message}".rstrip(": ")
     line += f" ({error.hint})" if error.hint else ""
-    violations = error.field_violations
+    violations = [item for item in error.field_violations if f"{item.field}: {item.description}" not in error.message]
     line += "".join(f"; {item.field}: {item.description}" for item in violations[:SHOWN_VIOLATIONS])
     return line + (f"; and {len(violations) - SHOWN_VIOLATIONS} more" if len(violations) > SHOWN_VIOLATIONS else "")
 
@@ -327,6 +327,10 @@ def _hint(error: RpcError, scope: str | None, token_source: str | None) -> str:
         if token_source is None:
             return "check the client id and secret, or the token"
         return f"the token of {token_source} was refused: check the client id and secret, or the token"
+    if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and "metadata size exceeds" in said:
+        return (
+            "the answer's metadata is over the size limit, so that its real status is lost; a write may have happened"
+        )
     if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in said:
         return "a message is over the size limit: ask for smaller pages; a write may have happened all the same"
     if error.retryable and error.retry_after is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,83 @@ def test_numbers_with_a_point_stay_exact() -> None:
 def test_several_objects_in_a_row_are_the_requests_of_a_stream() -> None:
     assert request("invoicing.documents.stream_create", '{"key": "a"} {"key": "b"}') == [{"key": "a"}, {"key": "b"}]
     assert request("invoicing.documents.stream_create", '{"key": "a"}') == [{"key": "a"}]
+
+
+def test_the_json_form_of_the_guides_is_understood() -> None:
+    price = {"units": "200", "nanos": 0}
+    given = request("simple.invoices.create", json.dumps({"changes": {"lines": [{"unitPrice": price}]}}))
+    assert given == {"changes": {"lines": [{"unitPrice": {"units": 200, "nanos": 0}}]}}
+    assert request("simple.invoices.create", None, "changes.supply_date.year=2026")["changes"]["supply_date"] == {
+        "year": 2026
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "fields", "words"),
+    [
+        (None, ("key=1", "key=2"), "key: 'key' is given twice|argument: 'key' is given twice"),
+        ('{"key": "a"}', ("key=b",), "is given twice"),
+        (None, ("key=1", "key.x=3"), "has a value on its way"),
+        (None, ("key[0]=1", "key.x=3"), "has a value on its way"),
+        ('"x"', ("key=1",), "has a value on its way"),
+        ('{"key": null}', ("key.foo=1",), "has a value on its way"),
+        ('{"changes": {"lines": {}}}', ("changes.lines[0].description=3",), "has a value on its way"),
+        ("[" * 50_000, (), "is nested too deeply|is no JSON"),
+    ],
+)
+def test_contradictions_are_refused(data: str | None, fields: tuple[str, ...], words: str) -> None:
+    with pytest.raises(RequestError, match=words) as caught:
+        request("simple.invoices.create", data, *fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_whole_number_with_a_point_is_a_whole_number() -> None:
+    assert request("simple.invoices.list", '{"pagination": {"limit": 1e1}}') == {"pagination": {"limit": 10}}
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "bom.json").write_bytes(b'\xef\xbb\xbf{"key": "a"}')
+    assert request("simple.invoices.get", f"@{tmp_path}/bom.json") == {"key": "a"}
+
+
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        "invora.billing.webhooks.v2.BillingWebhookEvent",
+        "kernel.RemoteFile",
+        "org.w3.www.v2000.v09.xmldsig.SignatureType",
+    ],
+)
+def test_describe_finds_types_that_no_rpc_uses(symbol: str) -> None:
+    assert invora("describe", symbol).stdout.startswith(f"message {symbol} {{")
+
+
+def test_ls_accepts_the_names_that_it_prints() -> None:
+    assert "  simple.invoices.create\n" in invora("ls", "simple.invoices.create").stdout
+    assert invora("ls", "invora.simple.invoices.v1.SimpleInvoiceService/Create").returncode == 0
+
+
+def test_a_full_disk_is_one_line() -> None:
+    if not Path("/dev/full").exists():
+        return
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "invora_grpc.cli", "ls"]
+        result = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+
+
+def test_the_deadline_of_a_call_holds_for_streams_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        arguments = ("call", "invoicing.documents.list_stream", "--timeout", "0.5", "--endpoint", endpoint)
+        result = invora(*arguments, INVORA_TOKEN="x")
+    assert result.returncode == 64 + 4
+    assert result.stderr.startswith("error: DEADLINE_EXCEEDED")
+
+
+def test_a_documented_rpc_is_not_sent_to_a_real_gateway() -> None:
+    result = invora("call", "simple.invoices.list", "--endpoint", "https://0.0.0.0:1", INVORA_TOKEN="x")
+    assert result.returncode == 2
+    assert "provisional" in result.stderr
+    assert "schema='trust'" in result.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 import traceback
 from collections.abc import Iterator
@@ -16,13 +18,17 @@ from gateway import Gateway, running_gateway
 from invora_api.billing.customers.v2 import service_pb2 as customers
 from invora_grpc import (
     CallableToken,
+    ClosedError,
     ConfigError,
     DeadlineExceeded,
+    InvalidArgument,
     Invora,
     NotFound,
     RequestError,
     RpcError,
     Unauthenticated,
+    Unavailable,
+    UnconfirmedSchema,
 )
 from invora_grpc.catalog import catalog
 
@@ -30,6 +36,8 @@ CREATE = "/invora.billing.customers.v2.CustomerService/Create"
 LIST_STREAM = "/invora.documents.v2.DocumentsService/ListStream"
 STREAM_CREATE = "/invora.documents.v2.DocumentsService/StreamCreate"
 SECRET = "s3cr3t-t0k3n"
+NO_LOOPBACK = "https://0.0.0.0:1"
+"""Counts as another machine, though nothing leaves this one."""
 
 
 @pytest.fixture
@@ -248,7 +256,6 @@ def test_no_traceback_shows_the_token(client: Invora, gateway: Gateway) -> None:
     gateway.answers[CREATE] = lambda _, context: context.abort(grpc.StatusCode.INTERNAL, "broken")
     with pytest.raises(RpcError) as caught:
         client.billing.customers.create(input={})
-    gateway.received.clear()  # the server's record of the token, which this very frame holds
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert SECRET not in shown
     assert SECRET not in repr(client) + repr(vars(client)) + repr(client._core.settings)
@@ -314,3 +321,112 @@ def test_the_names_of_the_package_are_pinned() -> None:
     assert invora_grpc.__all__ == sorted(set(invora_grpc.__all__))
     for name in invora_grpc.__all__:
         assert getattr(invora_grpc, name).__name__ == name
+
+
+def test_a_documented_rpc_goes_to_loopback_only_unless_it_is_trusted(gateway: Gateway) -> None:
+    with (
+        Invora(endpoint=NO_LOOPBACK, token=SECRET) as real,
+        pytest.raises(UnconfirmedSchema, match="nothing was sent") as caught,
+    ):
+        real.simple.invoices.list()
+    assert pickle.loads(pickle.dumps(caught.value)).method == caught.value.method
+    with Invora(endpoint=NO_LOOPBACK, token=SECRET, schema="trust") as trusting, pytest.raises(Unavailable):
+        trusting.simple.invoices.list()
+    with Invora(endpoint=NO_LOOPBACK, token=SECRET) as real, pytest.raises(Unavailable):
+        real.billing.customers.list()
+
+
+def test_a_schema_policy_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigError, match="schema: 'maybe' is no policy; use verify or trust"):
+        Invora(endpoint=NO_LOOPBACK, token=SECRET, schema="maybe")
+
+
+def test_a_bad_request_in_a_stream_is_named_as_such(client: Invora) -> None:
+    with pytest.raises(RequestError, match=r"^nope: 1; no such field"):
+        list(client.invoicing.documents.stream_create([{}, {"nope": 1}]))
+
+
+def test_an_exception_of_the_callers_own_requests_comes_through(client: Invora) -> None:
+    def requests() -> Iterator[dict[str, Any]]:
+        yield {}
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        list(client.invoicing.documents.stream_create(requests()))
+
+
+@pytest.mark.parametrize("given", [None, {}, "text", 7])
+def test_what_is_no_stream_of_requests_is_refused(client: Invora, given: Any) -> None:
+    with pytest.raises(RequestError, match="give an iterable of messages or mappings"):
+        client.invoicing.documents.stream_create(given)
+
+
+def test_a_stream_renews_a_refused_token_before_its_first_message(gateway: Gateway) -> None:
+    rotating = _Rotating()
+
+    def answer(_: Any, context: grpc.ServicerContext) -> Any:
+        if gateway.received[-1].metadata["authorization"] == "Bearer token-1":
+            rotating.number = 2
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "expired")
+        return iter(())
+
+    gateway.answers[LIST_STREAM] = answer
+    with Invora(endpoint=gateway.url, tokens=CallableToken(rotating)) as client:
+        assert list(client.invoicing.documents.list_stream()) == []
+    assert [r.metadata["authorization"] for r in gateway.received] == ["Bearer token-1", "Bearer token-2"]
+
+
+def test_a_stream_that_is_left_half_way_is_cancelled_on_the_server(client: Invora, gateway: Gateway) -> None:
+    from invora_api.documents.v2 import service_pb2 as documents
+
+    ended = threading.Event()
+
+    def endless(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        context.add_callback(ended.set)
+        while context.is_active():
+            yield documents.ListStreamResponse()
+
+    gateway.answers[LIST_STREAM] = endless
+    for _ in client.invoicing.documents.list_stream():
+        break
+    assert ended.wait(10)
+
+
+def test_a_closed_client_says_so(gateway: Gateway) -> None:
+    client = Invora(endpoint=gateway.url, token=SECRET)
+    derived = client.for_org("tnt_1")
+    client.billing.customers.list()
+    client.close()
+    for closed in (client, derived):
+        with pytest.raises(ClosedError, match="make a new one") as caught:
+            closed.billing.customers.list()
+        shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+        assert SECRET not in shown
+
+
+def test_a_copy_of_a_client_works_like_the_client(client: Invora, gateway: Gateway) -> None:
+    copy.copy(client).billing.customers.list()
+    copy.copy(client.billing).customers.list()
+    assert len(gateway.received) == 2
+
+
+def test_violations_that_the_message_already_names_are_not_repeated(client: Invora, gateway: Gateway) -> None:
+    from google.rpc import error_details_pb2, status_pb2
+
+    violations = [
+        error_details_pb2.BadRequest.FieldViolation(field="a", description="is bad"),
+        error_details_pb2.BadRequest.FieldViolation(field="b", description="is worse"),
+    ]
+    status = status_pb2.Status(code=3, message="a: is bad (and 1 more)")
+    status.details.add().Pack(error_details_pb2.BadRequest(field_violations=violations))
+
+    def answer(_: Any, context: grpc.ServicerContext) -> Any:
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, status.message)
+
+    gateway.answers[CREATE] = answer
+    with pytest.raises(InvalidArgument) as caught:
+        client.billing.customers.create(input={})
+    assert str(caught.value).count("a: is bad") == 1
+    assert "b: is worse" in str(caught.value)
+    assert [violation.field for violation in caught.value.field_violations] == ["a", "b"]

@@ -79,6 +79,7 @@ def test_the_wire_surface_is_what_the_fingerprints_say(monkeypatch: pytest.Monke
         ("int64 units = 1", "optional int64 units = 1"),
         ("int64 units = 1", "repeated int64 units = 1"),
         ("int64 units = 1", 'int64 units = 1 [json_name = "whole"]'),
+        ("sfixed32 nanos = 2", "repeated sfixed32 nanos = 2 [packed = false]"),
     ],
 )
 def test_any_change_of_the_wire_surface_is_reported(tree: Path, before: str, after: str) -> None:
@@ -89,6 +90,17 @@ def test_any_change_of_the_wire_surface_is_reported(tree: Path, before: str, aft
     assert result.returncode == 1
     assert "kernel/decimal.proto" in result.stdout
     assert result.stdout.count("\n") == 3
+
+
+@pytest.mark.parametrize("rare", ['additional_bindings {get: "/other"}', 'response_body: "party"'])
+def test_rare_parts_of_an_http_rule_belong_to_the_wire_surface(tree: Path, rare: str) -> None:
+    proto = tree / "proto/invoicing/invora/parties/v2/service.proto"
+    before = 'option (google.api.http) = {get: "/api/v2/parties/{key}"};'
+    assert before in proto.read_text()
+    proto.write_text(proto.read_text().replace(before, before.replace('{key}"', '{key}" ' + rare)))
+    result = codegen("fingerprint")
+    assert "invora/parties/v2/service.proto" in result.stdout, result.stderr
+    assert result.returncode == 1
 
 
 def test_a_proto_that_does_not_compile_is_shown_with_its_place(tree: Path) -> None:
@@ -118,7 +130,9 @@ def test_added_methods_do_not_touch_the_fingerprint_of_a_published_file() -> Non
 def test_recorded_facts_that_agree_count_as_equal(tree: Path) -> None:
     (tree / "facts").mkdir()
     (tree / "facts/x.json").write_text(json.dumps([{**GREETER, "messages": {"DecimalValue": {"fields": DECIMAL}}}]))
-    assert compare(tree / "facts") == (1, 1, [])
+    total, equal, lines = compare(tree / "facts")
+    assert (total, equal) == (1, 1)
+    assert [line for line in lines if line.startswith("kernel/decimal.proto")] == []
 
 
 def test_recorded_facts_that_differ_are_named(tree: Path) -> None:
@@ -126,7 +140,22 @@ def test_recorded_facts_that_differ_are_named(tree: Path) -> None:
     other = [DECIMAL[0], {**DECIMAL[1], "type": "int32"}]
     (tree / "facts/x.json").write_text(json.dumps([{**GREETER, "messages": {"DecimalValue": {"fields": other}}}]))
     line = "kernel/decimal.proto: messages.DecimalValue.fields[nanos].type: expected 'int32', found 'sfixed32'"
-    assert compare(tree / "facts") == (1, 0, [line])
+    total, equal, lines = compare(tree / "facts")
+    assert (total, equal) == (1, 0)
+    assert line in lines
+
+
+def test_a_published_file_without_recorded_facts_is_named(tree: Path) -> None:
+    (tree / "facts").mkdir()
+    (tree / "facts/x.json").write_text(json.dumps([{**GREETER, "messages": {"DecimalValue": {"fields": DECIMAL}}}]))
+    assert "kernel/audit.proto: is published, but no facts are recorded of it" in compare(tree / "facts")[2]
+
+
+def test_comparing_with_nothing_fails(tree: Path) -> None:
+    (tree / "facts").mkdir()
+    result = codegen("compare", str(tree / "facts"))
+    assert result.returncode == 1
+    assert "no facts in this folder" in result.stdout
 
 
 def test_every_generated_module_imports_under_its_own_package() -> None:

@@ -145,7 +145,7 @@ SERVICES: tuple[tuple[str, str, str, str, str, str, tuple[tuple[str, ...], ...]]
                 "GET /api/billing/v2/account/subscription",
                 "Invora.Billing.Account.v2.GetMySubscription",
                 "documented",
-                "Reads the calling organization's own Invora subscription.",
+                "Reads the calling organization's own Invora subscription.\nThe organization is the token's; whether a gateway wants the id as well is not documented.",
             ),
             (
                 "GetMyUsage",
@@ -156,7 +156,7 @@ SERVICES: tuple[tuple[str, str, str, str, str, str, tuple[tuple[str, ...], ...]]
                 "GET /api/billing/v2/account/usage",
                 "Invora.Billing.Account.v2.GetMyUsage",
                 "documented",
-                "Reads what the calling organization has used in the running period.",
+                "Reads what the calling organization has used in the running period.\nWhether a gateway wants the subscription_id as well is not documented.",
             ),
             (
                 "ListMyInvoices",
@@ -189,7 +189,7 @@ SERVICES: tuple[tuple[str, str, str, str, str, str, tuple[tuple[str, ...], ...]]
                 "GET /api/billing/v2/account/wallet",
                 "Invora.Billing.Account.v2.GetMyWallet",
                 "documented",
-                "Reads the calling organization's prepaid wallet.",
+                "Reads the calling organization's prepaid wallet.\nWhether a gateway wants the id as well is not documented.",
             ),
             (
                 "ListAvailablePlans",
@@ -2239,7 +2239,7 @@ SERVICES: tuple[tuple[str, str, str, str, str, str, tuple[tuple[str, ...], ...]]
                 "GET /api/billing/v2/observability/invoice-collections",
                 "Invora.Billing.Observability.v2.InvoiceCollections",
                 "documented",
-                "Adds up what was collected by month, in minor units, with the number of invoices.",
+                "Adds up finalized invoices by month and payment status, in minor units, with their number.",
             ),
             (
                 "InvoicedUsages",
@@ -2272,7 +2272,7 @@ SERVICES: tuple[tuple[str, str, str, str, str, str, tuple[tuple[str, ...], ...]]
                 "GET /api/billing/v2/observability/overdue-balances",
                 "Invora.Billing.Observability.v2.OverdueBalances",
                 "documented",
-                "Adds up what is overdue by currency, in minor units.",
+                "Adds up what is overdue by month and currency, in minor units.",
             ),
         ),
     ),
@@ -3275,7 +3275,7 @@ SERVICES: tuple[tuple[str, str, str, str, str, str, tuple[tuple[str, ...], ...]]
                 "GET /api/billing/v2/webhook-endpoints/webhooks",
                 "Invora.Billing.WebhookEndpoints.v2.ListWebhooks",
                 "documented",
-                "Lists the deliveries of one endpoint, with their state.",
+                "Lists deliveries with their state; the filter narrows them.",
             ),
             (
                 "GetWebhook",

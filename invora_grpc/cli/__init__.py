@@ -6,6 +6,7 @@ protobuf, so each command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any
 
@@ -27,6 +28,11 @@ class _Commands(click.Group):
             click.echo(f"error: {error}", err=True)
             code = getattr(getattr(error, "code", None), "value", None)
             ctx.exit(EXIT_STATUS + code[0] if code else 2)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # the reader has gone; click ends quietly
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,8 +53,7 @@ def list_methods(pattern: str) -> None:
 
     shown = services = 0
     for service in catalog():
-        whole = pattern.lower() in f"{service.module}.{service.area} {service.name}".lower()
-        methods = [m for m in service.methods if whole or pattern.lower() in m.rpc + m.name.lower()]
+        methods = [m for m in service.methods if pattern.lower() in f"{m.attribute} {m.full_name}".lower()]
         if not methods:
             continue
         click.echo(f"{service.name}{_mark(service.origin)}")
@@ -85,6 +90,13 @@ def _connection(command: Any) -> Any:
         click.option("--issuer", help="OpenID Connect issuer URL."),
         click.option("--org", help="Organization to act in (x-target-org-id)."),
         click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds until the deadline."),
+        click.option(
+            "--schema",
+            type=click.Choice(["verify", "trust"]),
+            default="verify",
+            show_default=True,
+            help="trust: call documented RPCs whose numbers this gateway has not confirmed.",
+        ),
     ):
         command = option(command)
     return command

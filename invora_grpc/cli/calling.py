@@ -23,9 +23,9 @@ from invora_grpc.reading import descriptor_of, to_json
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[\d+\])*)")
 
 
-def open_client(*, org: str | None, **settings: Any) -> Invora:
-    """A client from the options of a command. Raises ConfigError."""
-    return Invora(org_id=org, **settings)
+def open_client(*, org: str | None, timeout: float, **settings: Any) -> Invora:
+    """A client from the options of a command; the deadline holds for streams too. Raises ConfigError."""
+    return Invora(org_id=org, **settings).with_options(timeout=timeout)
 
 
 def read_request(method: Method, data: str | None, fields: tuple[str, ...]) -> Any:
@@ -60,7 +60,7 @@ def _json(data: str) -> Any:
         if data == "-":
             text, source = sys.stdin.read(), "standard input"
         elif data.startswith("@"):
-            text, source = Path(data[1:]).read_text("utf-8"), data[1:]
+            text, source = Path(data[1:]).read_text("utf-8-sig"), data[1:]
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError("data", data, "give a readable UTF-8 file after @", str(error)) from None
     decoder = json.JSONDecoder(parse_float=Decimal)
@@ -75,6 +75,8 @@ def _json(data: str) -> Any:
         raise RequestError(
             source, text[at : at + 40], f"correct the JSON at {place}", f"is no JSON: {error.msg}"
         ) from None
+    except RecursionError:
+        raise RequestError(source, text[:40], "nest it less deeply", "is nested too deeply") from None
     return found[0] if len(found) == 1 else found
 
 
@@ -91,12 +93,18 @@ def _assign(target: Any, path: str, value: str) -> None:
         steps += [int(index) for index in re.findall(r"\d+", match[2])]
     for step, following in itertools.pairwise(steps):
         target = _child(target, step, [] if isinstance(following, int) else {}, path)
-    _child(target, steps[-1], value, path)
+    if _child(target, steps[-1], value, path) is not value:
+        raise RequestError("argument", path, "give each field once", "is given twice")
 
 
 def _child(target: Any, step: str | int, fresh: Any, path: str) -> Any:
+    """What the place holds, or `fresh`, put there."""
     if isinstance(step, str):
+        if not isinstance(target, dict):
+            raise RequestError("argument", path, f"leave {step!r} away, or the other value", "has a value on its way")
         return target.setdefault(step, fresh)
+    if not isinstance(target, list):
+        raise RequestError("argument", path, f"leave [{step}] away, or the other value", "has a value on its way")
     if step > len(target):
         raise RequestError(
             "argument", path, f"give the items in order; the next one is [{len(target)}]", "skips an item"

@@ -16,7 +16,7 @@ from typing import Any, Final
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from invora_grpc.errors import RequestError
-from invora_grpc.reading import WRAPPED, is_map, kind_of
+from invora_grpc.reading import ANY, LIST_VALUE, STRUCT, VALUE, WRAPPED, is_map, kind_of
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")
 _INTEGERS: Final = (
@@ -33,7 +33,7 @@ def coerced(descriptor: Any, value: object, path: str = "") -> Any:
     kind = kind_of(descriptor)
     if kind in WRAPPED:
         return _field(descriptor.fields_by_name[WRAPPED[kind]], value, path)
-    if kind or not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or kind in (STRUCT, VALUE, LIST_VALUE, ANY):
         return value
     names = {name: field for field in descriptor.fields for name in (field.json_name, field.name)}
     return {key: _known(names, key, item, path) for key, item in value.items()}
@@ -63,6 +63,8 @@ def _one(field: FieldDescriptor, value: Any, path: str) -> Any:
     message: Descriptor | None = field.message_type
     if message is not None:
         return coerced(message, value, path)
+    if isinstance(value, Decimal) and field.cpp_type in _INTEGERS and value == value.to_integral_value():
+        return int(value) if abs(value) < 2**64 else value
     if not isinstance(value, str):
         return value
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:

@@ -23,10 +23,20 @@ def text_of(symbol: str) -> str:
         return _method_with_messages(catalog().method(plain))
     except RequestError as error:
         not_a_method = error
+    if "fits" in str(not_a_method):
+        raise not_a_method
     found = _type(plain)
     if found is None:
-        raise not_a_method if "fits" in str(not_a_method) or "." in plain else not_a_service
+        near = [*_near(not_a_service), *_near(not_a_method)]
+        hint = f"did you mean {' or '.join(near)}?" if near else "`invora ls` shows services and RPCs"
+        raise RequestError("symbol", symbol, hint, "is no service, RPC, message or enum of the schema")
     return found
+
+
+def _near(error: RequestError) -> list[str]:
+    """The names that an error of the catalog suggests."""
+    _, separator, names = error.hint.rstrip("?").partition("did you mean ")
+    return names.split(" or ") if separator else []
 
 
 def _service(service: Service) -> str:
@@ -65,12 +75,16 @@ def _method_with_messages(method: Method) -> str:
 
 def _type(name: str) -> str | None:
     """A message or enum by full name, looking through all compiled files."""
+    import pkgutil
+    from importlib import import_module
+
     from google.protobuf import descriptor_pool
 
-    from invora_grpc.call import load
+    import invora_api
 
-    for service in catalog():
-        load(service.file)
+    for module in pkgutil.walk_packages(invora_api.__path__, "invora_api."):
+        if module.name.endswith("_pb2"):
+            import_module(module.name)
     pool = descriptor_pool.Default()
     with suppress(KeyError):
         return _message(pool.FindMessageTypeByName(name))

@@ -97,11 +97,13 @@ def compare(facts: Path) -> tuple[int, int, list[str]]:
     Returns the number of files compared, the number that are equal, and a line for each difference.
     """
     files, origins = compiled(), Origins.load(PROTOS)
-    total, equal, lines = 0, 0, []
+    total, equal, lines = 0, 0, list[str]()
+    compared = set()
     for source in sorted(facts.glob("*.json")):
         for expected in json.loads(source.read_text("utf-8")):
             total += 1
             name = expected["file"]
+            compared.add(name)
             if name not in files:
                 lines.append(f"{name}: no such file in the schema")
                 continue
@@ -112,6 +114,11 @@ def compare(facts: Path) -> tuple[int, int, list[str]]:
                 found.append(f"origin: expected {expected['origin']}, found {origins.of_file(name)}")
             equal += not found
             lines += [f"{name}: {line}" for line in found]
+    for name in sorted(files.keys() - compared):
+        if origins.of_file(name) != "documented":
+            lines.append(f"{name}: is {origins.of_file(name)}, but no facts are recorded of it")
+    if not total:
+        lines.append(f"{facts}: no facts in this folder")
     return total, equal, lines
 
 
@@ -136,7 +143,7 @@ def main() -> int:
     total, equal, lines = compare(arguments.facts)
     print(*lines, sep="\n", end="\n" if lines else "")
     print(f"{equal} of {total} files equal")
-    return 0 if equal == total else 1
+    return 1 if lines else 0
 
 
 def _check() -> int:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from google.api import annotations_pb2
+from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2, empty_pb2, unknown_fields
 from google.protobuf.message import Message
 
@@ -98,11 +98,20 @@ def from_facts(facts: Mapping[str, Any]) -> Surface:
 
 
 def http_rule(method: descriptor_pb2.MethodDescriptorProto) -> list[str] | None:
-    """[VERB, path] or [VERB, path, body] of the method's google.api.http option, None without one."""
+    """[VERB, path] or [VERB, path, body] of the method's google.api.http option, None without one.
+
+    What is rare follows as further words: "response_body=…", and one for each additional binding.
+    """
     options = method.options
     if not options.HasExtension(annotations_pb2.http):
         return None
     rule = options.Extensions[annotations_pb2.http]
+    rare = [f"response_body={rule.response_body}"] if rule.response_body else []
+    rare += ["binding=" + " ".join(_binding(extra)) for extra in rule.additional_bindings]
+    return _binding(rule) + ([""] if rare and not rule.body else []) + rare
+
+
+def _binding(rule: http_pb2.HttpRule) -> list[str]:
     kind = rule.WhichOneof("pattern")
     if kind == "custom":
         verb, path = rule.custom.kind, rule.custom.path
@@ -156,6 +165,7 @@ def _field(
     entry = entries.get(field.type_name.rpartition(".")[2]) if field.type == _Field.TYPE_MESSAGE else None
     is_map = entry is not None and field.label == _Field.LABEL_REPEATED
     real_oneof = field.HasField("oneof_index") and not field.proto3_optional
+    unusual = {"packed": field.options.packed} if field.options.HasField("packed") else {}
     return {
         "n": field.number,
         "name": field.name,
@@ -165,6 +175,7 @@ def _field(
         "oneof": message.oneof_decl[field.oneof_index].name if real_oneof else "",
         "json": field.json_name or camel_case(field.name),
         "deprecated": field.options.deprecated,
+        **unusual,
     }
 
 

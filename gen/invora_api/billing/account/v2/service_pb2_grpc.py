@@ -210,6 +210,7 @@ class AccountServiceServicer:
 
     def GetMySubscription(self, request, context):
         """Reads the calling organization's own Invora subscription.
+        The organization is the token's; whether a gateway wants the id as well is not documented.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -217,6 +218,7 @@ class AccountServiceServicer:
 
     def GetMyUsage(self, request, context):
         """Reads what the calling organization has used in the running period.
+        Whether a gateway wants the subscription_id as well is not documented.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -238,6 +240,7 @@ class AccountServiceServicer:
 
     def GetMyWallet(self, request, context):
         """Reads the calling organization's prepaid wallet.
+        Whether a gateway wants the id as well is not documented.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -137,7 +137,7 @@ class ObservabilityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def InvoiceCollections(self, request, context):
-        """Adds up what was collected by month, in minor units, with the number of invoices.
+        """Adds up finalized invoices by month and payment status, in minor units, with their number.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,7 +158,7 @@ class ObservabilityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OverdueBalances(self, request, context):
-        """Adds up what is overdue by currency, in minor units.
+        """Adds up what is overdue by month and currency, in minor units.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -106,7 +106,7 @@ class WebhookEndpointsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListWebhooks(self, request, context):
-        """Lists the deliveries of one endpoint, with their state.
+        """Lists deliveries with their state; the filter narrows them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
