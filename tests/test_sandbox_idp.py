@@ -447,3 +447,25 @@ def test_serving_leaves_signal_handlers_alone_and_frees_its_port(idp: Served) ->
         return running.port
 
     bind_http("127.0.0.1", asyncio.run(serve())).close()
+
+
+@pytest.mark.parametrize("crit", [1, None, {}, [1], [[]]])
+def test_a_malformed_header_is_unauthorized(idp: Served, crit: object) -> None:
+    header = base64.urlsafe_b64encode(json.dumps({"alg": "RS256", "crit": crit}).encode()).decode().rstrip("=")
+    bearer = f"{header}.e30.x"
+    answer = idp.http.get("/oidc/v1/userinfo", headers={"Authorization": f"Bearer {bearer}"})
+    assert answer.status_code == 401
+
+
+def test_header_and_form_name_one_client(idp: Served, client: Client) -> None:
+    form = {"grant_type": "client_credentials", "scope": "openid"}
+    assert idp.post_as(client.client_id, SECRET, **form, client_id=client.client_id).status_code == 200
+    answer = idp.post_as(client.client_id, SECRET, **form, client_id="another")
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+def test_a_token_tells_the_roles_at_home_only(idp: Served, client: Client) -> None:
+    idp.store.create_organization("Bolt", org_id="bolt")
+    idp.store.grant_role(client.client_id, "owner", "bolt")
+    token = idp.sign_in(client)["access_token"]
+    assert verify_token(idp.store, idp.url, token).roles == {"owner": ("acme",)}

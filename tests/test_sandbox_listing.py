@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
@@ -29,6 +33,8 @@ from invora_grpc.sandbox.service import Call, Fault
 from invora_grpc.sandbox.store import Store
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+SECRETS = {"cursors": b"s" * 32}
+STORE = SimpleNamespace(key=lambda name, generate: SECRETS[name])
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ def item(seq: int, **values: object) -> Item:
 
 def call(org: str = "acme", method: str = "parties.list") -> Call:
     caller = Caller("user", "client", org, org, {}, None, 0.0)
-    return Call(cast(Store, None), catalog().method(method), caller, org, "", START)
+    return Call(cast(Store, STORE), catalog().method(method), caller, org, "", START)
 
 
 def value(row: Item, name: str) -> object:
@@ -392,9 +398,7 @@ def test_a_limit_has_its_limits(limit: int, code: grpc.StatusCode) -> None:
 
 
 def cursor() -> str:
-    found = listed(TWO, parties.ListRequest(pagination={"limit": {"value": 1}})).next_cursor
-    assert found
-    return found
+    return listed(TWO, parties.ListRequest(pagination={"limit": {"value": 1}})).next_cursor
 
 
 @pytest.mark.parametrize(
@@ -418,6 +422,22 @@ def test_a_tampered_cursor_is_refused(text: str) -> None:
     if text and text != cursor():
         fault = refused(TWO, parties.ListRequest(pagination={"cursor": text}))
         assert fault.code is grpc.StatusCode.OUT_OF_RANGE
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=80), st.recursive(st.none() | st.integers() | st.text(max_size=5), st.lists, max_leaves=5))
+def test_a_forged_cursor_is_refused(noise: bytes, content: object) -> None:
+    known = hashlib.sha256(f"acme\0{call().method.path}".encode() + bytes(16)).digest()  # what any caller can tell
+    body = json.dumps(content).encode()
+    for sealed in (noise or b"x", hashlib.blake2b(body, key=known, digest_size=12).digest() + body):
+        forged = parties.ListRequest(pagination={"cursor": base64.urlsafe_b64encode(sealed)})
+        assert refused(TWO, forged).code is grpc.StatusCode.OUT_OF_RANGE
+
+
+def test_a_cursor_of_another_store_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    former = cursor()
+    monkeypatch.setitem(SECRETS, "cursors", b"t" * 32)
+    assert refused(TWO, parties.ListRequest(pagination={"cursor": former})).reason == "CURSOR_INVALID"
 
 
 def test_a_cursor_is_url_safe_text_that_shows_no_tenant() -> None:

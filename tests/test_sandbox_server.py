@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -29,8 +28,8 @@ from invora_grpc.catalog import catalog
 from invora_grpc.sandbox import dispatch, engine, identity, server, simple
 from invora_grpc.sandbox.gate import grants, reads_only
 from invora_grpc.sandbox.idp import issue_token
+from invora_grpc.sandbox.launch import SEEDS
 from invora_grpc.sandbox.reflection import V1, V1ALPHA
-from invora_grpc.sandbox.seeds import SEEDS
 from invora_grpc.sandbox.server import HANDLERS, Sandbox
 from invora_grpc.sandbox.service import ERROR_DOMAIN
 
@@ -360,39 +359,6 @@ class TestStarting:
     def ready(self, tmp_path: Path) -> Path:
         return tmp_path / "ready.json"
 
-    def test_the_ready_file_tells_its_owner_everything(self, ready: Path) -> None:
-        with running_sandbox(ready_file=ready) as running:
-            assert stat.S_IMODE(ready.stat().st_mode) == 0o600
-            content = json.loads(ready.read_text())
-            own = running.credentials
-            assert content == {
-                "grpc": running.grpc,
-                "http": running.http,
-                "issuer": running.issuer,
-                "org_id": running.org_id,
-                "client_id": own.client_id,
-                "client_secret": own.client_secret,
-                "viewer_client_id": own.viewer_client_id,
-                "viewer_client_secret": own.viewer_client_secret,
-            }
-            running.call(STATUS, token=running.viewer())
-            assert os.listdir(ready.parent) == [ready.name]
-        assert not ready.exists()
-
-    def test_another_sandboxs_ready_file_is_left_alone(self, ready: Path) -> None:
-        with running_sandbox(ready_file=ready):
-            ready.write_text("another's")
-        assert ready.read_text() == "another's"
-
-    def test_credentials_outlive_a_crash(self, ready: Path, tmp_path: Path) -> None:
-        data = tmp_path / "data.db"
-        with running_sandbox(data=data, ready_file=ready) as running:
-            left, former = ready.read_text(), running.credentials
-        ready.write_text(left)
-        with running_sandbox(data=data, ready_file=ready) as running:
-            assert running.credentials == former
-            assert running.call(STATUS).tenant_id == former.org_id
-
     def test_a_restart_without_them_makes_new_ones_and_keeps_the_old(self, tmp_path: Path) -> None:
         data = tmp_path / "data.db"
         with running_sandbox(data=data) as running:
@@ -403,12 +369,6 @@ class TestStarting:
             assert running.sign_in(former.client_id, former.client_secret).status_code == 200
             assert running.call("ListConnectedBusinesses").total_count == 2
             running.call(STATUS, org=first_child(running))
-
-    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"org_id": "1", "client_id": "x", "client_secret": "y"}'])
-    def test_a_useless_ready_file_is_replaced(self, ready: Path, text: str) -> None:
-        ready.write_text(text)
-        with running_sandbox(ready_file=ready) as running:
-            assert json.loads(ready.read_text())["client_id"] == running.client_id
 
     def test_a_token_stays_valid_over_a_restart_on_the_same_ports(self, tmp_path: Path) -> None:
         data = tmp_path / "data.db"
@@ -425,12 +385,6 @@ class TestStarting:
                 error = capsys.readouterr().err
                 assert error.startswith(f"error: cannot listen on 127.0.0.1:{port} ")
                 assert error.count("\n") == 1
-
-    def test_a_taken_port_leaves_the_ready_file_of_the_other(self, ready: Path) -> None:
-        with running_sandbox(ready_file=ready) as running:
-            port = int(running.grpc.rpartition(":")[2])
-            assert server.main(port, 0, ready_file=str(ready)) == 1
-            assert json.loads(ready.read_text())["grpc"] == running.grpc
 
     def test_what_cannot_be_used_is_one_line(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         note = tmp_path / "note.txt"
@@ -476,7 +430,7 @@ class TestStarting:
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "invora_grpc.sandbox", *arguments]
+    command = [sys.executable, "-m", "invora_grpc.cli", "sandbox", *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 

@@ -228,7 +228,7 @@ def test_an_amount_beyond_64_bits_is_refused(desk: Desk) -> None:
 
 
 def test_lines_with_one_id_are_refused(desk: Desk) -> None:
-    assert desk.wrong(lines=[{**LINE, "id": "2"}, LINE]) == ["changes.lines"]
+    assert desk.wrong(lines=[{**LINE, "id": "2"}, {**LINE, "id": "2"}]) == ["changes.lines"]
 
 
 # Buyers and branches

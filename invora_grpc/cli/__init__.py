@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from invora_grpc.errors import InvoraError
+from invora_grpc.sandbox import launch
 
 EXIT_STATUS = 64
 """Exit code of a call that the server refused: this plus the number of the gRPC status (NOT_FOUND: 69)."""
@@ -124,17 +125,16 @@ def call(method: str, fields: tuple[str, ...], data: str | None, **connection: A
 
 
 @main.command()
-@click.option("--grpc-port", type=int, default=50551, show_default=True, help="0 takes a free one.")
-@click.option("--http-port", type=int, default=50580, show_default=True, help="Of the identity provider.")
+@click.option("--grpc-port", type=int, default=launch.GRPC_PORT, show_default=True, help="0 takes a free one.")
+@click.option("--http-port", type=int, default=launch.HTTP_PORT, show_default=True, help="Of the identity provider.")
 @click.option("--data", default=":memory:", show_default=True, help="SQLite file that keeps the state.")
-@click.option("--seed", type=click.Choice(["demo", "empty"]), default="demo", show_default=True)
+@click.option("--seed", type=click.Choice(launch.SEEDS), default=launch.SEEDS[0], show_default=True)
 @click.option(
     "--ready-file", help="Written (mode 0600) as soon as calls are answered: JSON with addresses and credentials."
 )
 def sandbox(**arguments: Any) -> None:
     """Run the embedded sandbox: a real gRPC gateway with an identity provider, on 127.0.0.1."""
     try:
-        from invora_grpc.sandbox.server import main as serve
+        sys.exit(launch.main(**arguments))
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error}; the sandbox needs: pip install 'invora-grpc[sandbox]'") from None
-    sys.exit(serve(**arguments))

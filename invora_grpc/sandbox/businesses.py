@@ -21,7 +21,7 @@ from google.rpc import error_details_pb2
 
 from invora_api.branches.v2 import models_pb2 as branches
 from invora_api.identity.v2 import platform_enrollment_service_pb2 as pb
-from invora_grpc.sandbox.gate import OWNER
+from invora_grpc.sandbox.gate import IMPERSONATOR, OWNER
 from invora_grpc.sandbox.listing import fill, page_of
 from invora_grpc.sandbox.model import Organization
 from invora_grpc.sandbox.registration import (
@@ -36,9 +36,13 @@ from invora_grpc.sandbox.service import (
     Call,
     Fault,
     Registry,
+    Wrong,
+    echo,
     failed_precondition,
     invalid,
     not_found,
+    noting,
+    refuse,
     registry,
     stale_stamp,
 )
@@ -75,8 +79,12 @@ def connect(
 
 def _create(call: Call, request: pb.CreateConnectedBusinessRequest) -> pb.CreateConnectedBusinessResponse:
     platform = _platform(call)
-    name = business_name("name", request.name)
-    check_email("admin_email", request.admin_email)
+    name, wrong = request.name, Wrong()
+    with noting(wrong):
+        name = business_name("name", request.name)
+    with noting(wrong):
+        check_email("admin_email", request.admin_email)
+    refuse(wrong)
     _check_name_free(call, name)
     _check_plan(call, platform)
     business, client_id, secret = connect(call.store, platform, name, request.admin_email, call.caller.subject)
@@ -95,7 +103,7 @@ def _update(call: Call, request: pb.UpdateConnectedBusinessRequest) -> pb.Update
         raise stale_stamp("connected business", business.org_id)
     for path in request.mask.paths:
         if path != "name":
-            raise invalid("mask", f"{path!r} cannot be changed; only name can")
+            raise invalid("mask", f"{echo(path)} cannot be changed; only name can")
     if not request.HasField("name") and not request.mask.paths:
         return pb.UpdateConnectedBusinessResponse(connected_business=_business(business))
     name = business_name("name", request.name)
@@ -109,6 +117,8 @@ def _delete(call: Call, request: pb.DeleteConnectedBusinessRequest) -> pb.Delete
     _change(call, business, state="destroying")
     for client in call.store.clients(business.org_id):
         call.store.set_client_active(client.client_id, False)
+    for client in call.store.clients(call.org_id):
+        call.store.revoke_roles(client.client_id, business.org_id)
     return pb.DeleteConnectedBusinessResponse()
 
 
@@ -138,11 +148,15 @@ def _get(call: Call, request: pb.GetConnectedBusinessRequest) -> pb.GetConnected
 
 
 def _suspend(call: Call, request: pb.SuspendConnectedBusinessRequest) -> pb.SuspendConnectedBusinessResponse:
+    """Ends the impersonations in the business, too: they do not come back when it is reactivated."""
     business = _child(call, request.tenant_id)
     if not request.reason.strip():
         raise invalid("reason", "a reason is required, for the audit trail")
     if business.state == "suspended":
         raise failed_precondition("this connected business is suspended already", "SUSPENDED_ALREADY")
+    for client in call.store.clients(business.org_id):
+        if IMPERSONATOR in client.roles:
+            call.store.set_client_active(client.client_id, False)
     suspended = _change(call, business, state="suspended", suspension_reason=request.reason.strip())
     return pb.SuspendConnectedBusinessResponse(connected_business=_business(suspended))
 
@@ -277,7 +291,7 @@ def _check_name_free(call: Call, name: str, but: str = "") -> None:
         if business.name.casefold() == name.casefold() and business.org_id != but:
             raise Fault(
                 grpc.StatusCode.ALREADY_EXISTS,
-                f"a connected business with the name {business.name!r} exists already",
+                f"a connected business with the name {echo(business.name)} exists already",
                 reason="NAME_TAKEN",
                 metadata={"tenant_id": business.org_id},
             )

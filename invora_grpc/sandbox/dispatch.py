@@ -8,12 +8,14 @@ what it logs of a failure is a traceback with an incident number: no request, no
 from __future__ import annotations
 
 import importlib
+import itertools
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
+from urllib.parse import quote
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -22,12 +24,18 @@ from google.rpc import error_details_pb2, status_pb2
 
 from invora_grpc.catalog import Method, Service, catalog
 from invora_grpc.sandbox.gate import Metadata, admit
-from invora_grpc.sandbox.service import ERROR_DOMAIN, Call, Fault, Handler, message_class
+from invora_grpc.sandbox.service import ERROR_DOMAIN, Call, Fault, Handler, message_class, shortened
 from invora_grpc.sandbox.store import Store
 
 REQUEST_ID: Final = "x-request-id"
 DETAILS: Final = "grpc-status-details-bin"
+MOST_STATUS_BYTES: Final = 6 * 1024
+"""For message and details as they travel: a peer takes 8 KB of trailers, and refuses some or all of what has more."""
+_MOST_MESSAGE_BYTES = 1500
+_LONGEST_VIOLATION = 300  # characters
 _LONGEST_REQUEST_ID = 128
+_PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+_WRAPPING = 100  # bytes of an Any: its type's URL, tags and lengths
 _log = logging.getLogger(__name__)
 
 
@@ -122,7 +130,7 @@ async def _refuse(method: Method, error: Exception, trailers: tuple[tuple[str, s
     """End the call with the status of this exception; never returns."""
     fault = error if isinstance(error, Fault) else _incident(method, error)
     status = status_of(fault)
-    await context.abort(fault.code, fault.message, ((DETAILS, status.SerializeToString()), *trailers))
+    await context.abort(fault.code, status.message, ((DETAILS, status.SerializeToString()), *trailers))
 
 
 def _incident(method: Method, error: Exception) -> Fault:
@@ -137,17 +145,63 @@ def _incident(method: Method, error: Exception) -> Fault:
 
 
 def status_of(fault: Fault) -> status_pb2.Status:
-    """A fault as google.rpc.Status: ErrorInfo always, BadRequest given violations, then its own details."""
-    details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=fault.reason, domain=ERROR_DOMAIN, metadata=fault.metadata)
-    ]
+    """A fault as google.rpc.Status: ErrorInfo always, BadRequest given violations, then its own details.
+
+    What would not fit a peer's limit is left out: the last violations, whose number is told, then own details.
+    """
+    status = status_pb2.Status(code=fault.code.value[0], message=_clipped(fault.message))
+    told = {name: shortened(text) for name, text in fault.metadata.items()}
+    _add(status, error_details_pb2.ErrorInfo(reason=fault.reason, domain=ERROR_DOMAIN, metadata=told))
+    room = MOST_STATUS_BYTES - _percent_encoded(status.message) - _base64(status.ByteSize())
     if fault.violations:
-        violation = error_details_pb2.BadRequest.FieldViolation
-        listed = [violation(field=field, description=text) for field, text in fault.violations]
-        details.append(error_details_pb2.BadRequest(field_violations=listed))
-    status = status_pb2.Status(code=fault.code.value[0], message=fault.message)
-    for detail in (*details, *fault.details):
-        packed = AnyMessage()
-        packed.Pack(detail)
-        status.details.append(packed)
+        listed = _bad_request(fault.violations, room * 3 // 4 - _WRAPPING)
+        room -= _base64(listed.ByteSize() + _WRAPPING)
+        _add(status, listed)
+    for detail in fault.details:
+        room -= _base64(detail.ByteSize() + _WRAPPING)
+        if room >= 0:
+            _add(status, detail)
     return status
+
+
+def _add(status: status_pb2.Status, detail: Message) -> None:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+def _bad_request(violations: Sequence[tuple[str, str]], room: int) -> error_details_pb2.BadRequest:
+    """The first violations that fit into so many bytes; if there are more, the last one tells how many."""
+    listed, violation = error_details_pb2.BadRequest(), error_details_pb2.BadRequest.FieldViolation
+    for index, (field, description) in enumerate(violations):
+        one = violation(field=_short(field), description=_short(description))
+        more = violation(field=one.field.partition(".")[0].partition("[")[0])
+        more.description = f"and {len(violations) - index} more"
+        last = index == len(violations) - 1
+        room -= one.ByteSize() + 4  # tag and length
+        if room < (0 if last else _LONGEST_VIOLATION):
+            listed.field_violations.append(more)
+            break
+        listed.field_violations.append(one)
+    return listed
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_VIOLATION else f"{text[: _LONGEST_VIOLATION - 1]}…"
+
+
+def _clipped(message: str) -> str:
+    """As much of a message as may travel percent-encoded."""
+    if len(message) <= _MOST_MESSAGE_BYTES and _percent_encoded(message) <= _MOST_MESSAGE_BYTES:
+        return message
+    sizes = itertools.accumulate(_percent_encoded(one) for one in message[:_MOST_MESSAGE_BYTES])
+    kept = sum(1 for size in sizes if size <= _MOST_MESSAGE_BYTES - _percent_encoded("…"))
+    return f"{message[:kept]}…"
+
+
+def _percent_encoded(text: str) -> int:
+    return len(quote(text, safe=_PLAIN))
+
+
+def _base64(size: int) -> int:
+    return -(-size // 3) * 4

@@ -15,6 +15,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
+import grpc
 from google.protobuf.message import Message
 
 from invora_grpc.sandbox.engine_shapes import (
@@ -27,6 +28,7 @@ from invora_grpc.sandbox.engine_shapes import (
     state_of,
     status_of,
     touch,
+    unkept,
 )
 from invora_grpc.sandbox.engine_table import RESOURCE_OF, RESOURCES, Resource
 from invora_grpc.sandbox.listing import apply_mask, check_mask, fill, page_of
@@ -35,11 +37,16 @@ from invora_grpc.sandbox.service import (
     Call,
     Fault,
     Registry,
+    Wrong,
     already_exists,
+    echo,
     failed_precondition,
+    first_of,
     invalid,
     message_class,
     not_found,
+    noting,
+    refuse,
     stale_stamp,
 )
 
@@ -82,8 +89,8 @@ class _Finder:
             found = _parsed(resource, record)
         if found is None:
             missing = not_found(resource.label, value)
-            why = f"{path}: {missing.message}"
-            raise Fault(missing.code, why, reason=missing.reason, violations=[(path, why)], metadata=missing.metadata)
+            why, blamed = f"{path}: {missing.message}", [(path, missing.message)]
+            raise Fault(missing.code, why, reason=missing.reason, violations=blamed, metadata=missing.metadata)
         return found
 
     def entity(self, resource: Resource, id: str) -> Message | None:
@@ -203,10 +210,36 @@ def _content(request: Any) -> tuple[Any, str]:
     return getattr(request, name), name
 
 
-def _require(resource: Resource, content: Any, path: str) -> None:
-    for name in resource.required:
-        if name in content.DESCRIPTOR.fields_by_name and not getattr(content, name):
-            raise invalid(f"{path}.{name}", "is required")
+def _require(resource: Resource, content: Any, path: str, wrong: Wrong) -> None:
+    names = [name for name in resource.required if name in content.DESCRIPTOR.fields_by_name]
+    wrong += [(f"{path}.{name}", "is required") for name in names if not getattr(content, name)]
+
+
+def _refuse_unkept(resource: Resource, content: Any, path: str) -> None:
+    """UNIMPLEMENTED for what the caller has set and a record would silently be without."""
+    known = resource.handled | {"id"}
+    target: Any = message_class(resource.entity).DESCRIPTOR
+    lost = [f"{path}.{name}" for name in unkept(content, target, _REFERABLE) if name not in known]
+    if lost:
+        wrong = [(name, "the sandbox does not keep this field yet; leave it out") for name in lost]
+        raise Fault(
+            grpc.StatusCode.UNIMPLEMENTED,
+            first_of(wrong),
+            reason="FIELD_NOT_SERVED",
+            violations=wrong,
+            metadata={"field": lost[0]},
+        )
+
+
+def _copy(content: Any, entity: Any, call: Call, path: str, wrong: Wrong) -> None:
+    """Fill a new entity. Raises INVALID_ARGUMENT with all wrong fields before it minds where references lead."""
+    try:
+        with noting(wrong):
+            copy_fields(content, entity, _copying(call), path)
+    except Fault:
+        refuse(wrong)
+        raise
+    refuse(wrong)
 
 
 def _copying(call: Call) -> Copying:
@@ -232,13 +265,15 @@ def _respond(call: Call, resource: Resource, entity: Message) -> Message:
 
 def _create(resource: Resource, call: Call, request: Any) -> Message:
     content, path = _content(request)
-    _require(resource, content, path)
+    wrong: Wrong = []
+    _require(resource, content, path, wrong)
+    _refuse_unkept(resource, content, path)
     entity: Any = message_class(resource.entity)()
     if resource.versioned:
         entity.id.key = request.key or f"{resource.prefix}-{secrets.token_hex(6)}"
     else:
         entity.id = f"{resource.prefix}_{secrets.token_hex(10)}"
-    copy_fields(content, entity, _copying(call), path)
+    _copy(content, entity, call, path, wrong)
     if active := status_of(entity, "ACTIVE"):
         entity.status = active
     for finish in (resource.on_create, resource.on_write):
@@ -269,7 +304,12 @@ def _list(resource: Resource, call: Call, request: Any) -> Message:
 
 
 def _update(resource: Resource, call: Call, request: Any) -> Message:
-    return _change(resource, call, request, _find(call, resource, request))
+    held = _find(call, resource, request)
+    if held.state == "terminated":
+        raise failed_precondition(
+            f"the {resource.label} {echo(held.id)} is terminated: it stays as it is", "TERMINATED"
+        )
+    return _change(resource, call, request, held)
 
 
 def _change(resource: Resource, call: Call, request: Any, held: Record) -> Message:
@@ -279,10 +319,14 @@ def _change(resource: Resource, call: Call, request: Any, held: Record) -> Messa
     entity = _parsed(resource, held)
     if "mask" in request.DESCRIPTOR.fields_by_name and request.mask.paths:
         check_mask(content, request.mask)
+        _refuse_unkept(resource, apply_mask(content, request.mask), path)
         overwrite(content, entity, request.mask, _copying(call), path)
     else:
+        _refuse_unkept(resource, content, path)
         copy_fields(content, entity, _copying(call), path)
-    _require(resource, entity, path)
+    wrong: Wrong = []
+    _require(resource, entity, path, wrong)
+    refuse(wrong)
     if resource.on_write:
         resource.on_write(call, content, entity)
     _claim(call, resource, entity, held)
@@ -321,7 +365,7 @@ def _terminate(resource: Resource, call: Call, request: Any) -> Message:
     held = _find(call, resource, request)
     entity = _parsed(resource, held)
     if held.state == "terminated":
-        raise failed_precondition(f"the {resource.label} {held.id!r} is terminated already", "ALREADY_TERMINATED")
+        raise failed_precondition(f"the {resource.label} {echo(held.id)} is terminated already", "ALREADY_TERMINATED")
     copy_fields(request.input, entity, _copying(call), "input")
     entity.status = status_of(entity, "TERMINATED")
     entity.terminated_at.FromDatetime(call.now)
@@ -364,6 +408,9 @@ def _change_one(resource: Resource, call: Call, request: Any) -> Message:
 
 
 def _record_event(resource: Resource, call: Call, request: Any) -> Message:
+    wrong: Wrong = []
+    _require(resource, request.event, "event", wrong)
+    refuse(wrong)
     _keep_event(resource, call, request.event, "event")
     return message_class(call.method.response)()
 
@@ -371,15 +418,20 @@ def _record_event(resource: Resource, call: Call, request: Any) -> Message:
 def _record_events(resource: Resource, call: Call, request: Any) -> Message:
     if not 0 < len(request.events) <= MOST_EVENTS:
         raise invalid("events", f"holds 1 to {MOST_EVENTS} events, not {len(request.events)}")
-    with call.store.transaction():
-        for i, event in enumerate(request.events):
+    wrong: Wrong = []
+    for i, event in enumerate(request.events):
+        _require(resource, event, f"events[{i}]", wrong)
+    refuse(wrong)
+    for i, event in enumerate(request.events):
+        with noting(wrong):
             _keep_event(resource, call, event, f"events[{i}]")
+    refuse(wrong)
     return message_class(call.method.response)()
 
 
 def _keep_event(resource: Resource, call: Call, content: Any, path: str) -> None:
     """Store an event once by its transaction_id; the same again is no news, other content is refused."""
-    _require(resource, content, path)
+    _refuse_unkept(resource, content, path)
     digest = hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()
     if held := call.store.by_key(call.org_id, resource.kind, content.transaction_id):
         if held.stamp != digest:

@@ -14,14 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from math import isfinite
 from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from invora_grpc.sandbox.listing import copy_path
-from invora_grpc.sandbox.service import invalid
+from invora_grpc.sandbox.service import Wrong, echo, invalid, noting, refuse
 
 Refer = Callable[[str, str, str, str], Message]
 """The record that a reference names: by its type's full name, "id" or "code", the value, and the path to blame."""
@@ -31,6 +30,8 @@ RENAMED: Final = {"feature_code": "code", "privilege_code": "code", "properties"
 GROUPS: Final = frozenset({"invoice_custom_section", "payment_method", "applies_to"})
 """Input messages whose fields are the entity's own, unless a field of the group's name takes them."""
 _LONGEST_SEARCHED: Final = 200
+_LONGEST_NUMBER: Final = 64  # characters
+_LARGEST_EXPONENT: Final = 300  # every double has this
 _INTEGERS: Final = frozenset({FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64})
 
 
@@ -125,9 +126,26 @@ def _same_map(field: Any, target: Any) -> bool:
 def copy_fields(source: Any, target: Any, copying: Copying, path: str) -> None:
     """Write every field that ``source`` has set to its place in ``target``; other fields stay. Raises Fault."""
     taken = {step.source.name: step for step in steps(source.DESCRIPTOR, target.DESCRIPTOR, copying.entities)}
+    wrong: Wrong = []
     for field, value in source.ListFields():
         if step := taken.get(field.name):
-            _write(step, value, target, copying, f"{path}.{field.name}")
+            with noting(wrong):
+                _write(step, value, target, copying, f"{path}.{field.name}")
+    refuse(wrong)
+
+
+def unkept(source: Any, target: Any, entities: frozenset[str]) -> Iterator[str]:
+    """Paths of the fields set in ``source`` that an entity of the type ``target`` has no place for."""
+    taken = {step.source.name: step for step in steps(source.DESCRIPTOR, target, entities)}
+    for field, value in source.ListFields():
+        step = taken.get(field.name)
+        if step is None:
+            yield field.name
+        elif step.how in ("message", "group"):
+            below = step.target if step.how == "group" else step.target.message_type
+            for i, one in enumerate(value if field.is_repeated else [value]):
+                name = f"{field.name}[{i}]" if field.is_repeated else field.name
+                yield from (f"{name}.{path}" for path in unkept(one, below, entities))
 
 
 def _write(step: Step, value: Any, target: Any, copying: Copying, path: str) -> None:
@@ -174,15 +192,38 @@ def _nest(source: Any, target: Any, copying: Copying, path: str) -> None:
             getattr(target, name).FromDatetime(copying.now)
 
 
+def number_of(text: str) -> Decimal:
+    """A number in text, 0 for none. ValueError for what is none, and for what would take long to calculate with."""
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError("too long")
+    try:
+        number = Decimal(text or "0")
+    except ArithmeticError as error:
+        raise ValueError("not a number") from error
+    if not number.is_finite() or abs(number.adjusted()) > _LARGEST_EXPONENT:
+        raise ValueError("not finite, or of a size that nothing has")
+    return number
+
+
 def _number(field: Any, value: str, path: str) -> int | float:
     try:
-        number = Decimal(value or "0")
-        converted = float(number) if field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE else int(number)
-        if not isfinite(converted) or (isinstance(converted, int) and converted != number):
+        number = number_of(value)
+        whole = field.cpp_type != FieldDescriptor.CPPTYPE_DOUBLE
+        converted = int(number) if whole else float(number)
+        low, high = _RANGES.get(field.cpp_type, (converted, converted))
+        if not low <= converted <= high or (whole and converted != number):
             raise ValueError("too large, or not whole")
     except (ArithmeticError, ValueError) as error:
-        raise invalid(path, f"{value!r} is not a number that fits") from error
+        raise invalid(path, f"{echo(value)} is not a number that fits") from error
     return converted
+
+
+_RANGES: Final = {
+    FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
+    FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
+    FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
+}
 
 
 def _localize(source: Any, target: Any) -> None:

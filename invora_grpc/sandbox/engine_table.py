@@ -7,21 +7,26 @@ engine's. Nothing here reads or writes a record.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from types import MappingProxyType
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from invora_grpc.sandbox.engine_shapes import state_of, status_of
-from invora_grpc.sandbox.service import Call, failed_precondition, invalid
+from invora_api.billing.common.v2.models_pb2 import CurrencyEnum
+from invora_grpc.exact import INT64_MAX
+from invora_grpc.sandbox.engine_shapes import number_of, state_of, status_of
+from invora_grpc.sandbox.service import Call, Wrong, echo, failed_precondition, invalid, refuse
+from invora_grpc.sandbox.totals import decimals_of
 
 Finish = Callable[[Call, Any, Any], None]
 """Last touches to an entity: (call, input, entity)."""
 
 _CRUD: Final = MappingProxyType({name.lower(): name for name in ("Create", "Get", "List", "Update", "Delete")})
 _LEDGER: Final = MappingProxyType({name: rpc for name, rpc in _CRUD.items() if name != "delete"})
+_EXACT: Final = 160  # digits: room for the product of any two numbers that are accepted
 _WALLET_CHANGES: Final = ("create", "update", "terminate")
 
 
@@ -51,6 +56,8 @@ class Resource:
     on_write: Finish | None = None
     counts: tuple[tuple[str, str, str], ...] = ()
     """(entity field, kind whose active records are counted, their field that refers here)."""
+    handled: frozenset[str] = frozenset()
+    """Input fields that have no place in the entity because something else is made of them."""
     sole: str = ""
     """A flag that exactly one record of the tenant has."""
 
@@ -91,17 +98,32 @@ def _start_subscription(call: Call, content: Any, entity: Any) -> None:
 
 def _fund_wallet(call: Call, content: Any, entity: Any) -> None:
     """Granted credits are there at once; paid ones come with a payment, which the sandbox does not take."""
-    try:
-        credits, rate = Decimal(content.granted_credits or "0"), Decimal(content.rate_amount or "0")
-        entity.credits_balance, entity.balance_cents = float(credits), int(credits * rate * 100)
-    except (ArithmeticError, ValueError) as error:
-        raise invalid("input.granted_credits", "is not a number of credits") from error
+    wrong: Wrong = []
+    credits, rate = _credits(content.granted_credits), _credits(content.rate_amount)
+    if credits is None:
+        wrong.append(("input.granted_credits", "must be a number of credits, zero or more"))
+    if rate is None or (not rate and (content.rate_amount or credits)):
+        wrong.append(("input.rate_amount", "must be the price of one credit, greater than zero"))
+    refuse(wrong)
+    assert credits is not None and rate is not None
+    currency = CurrencyEnum.DESCRIPTOR.values_by_number.get(content.currency)
+    with localcontext(prec=_EXACT):
+        amount = (credits * rate).scaleb(decimals_of(currency.name.rpartition("_")[2] if currency else ""))
+    if amount != amount.to_integral_value() or amount > INT64_MAX:
+        raise invalid("input.granted_credits", "must come to a whole number of cents, in 64 bits, at this rate_amount")
+    entity.credits_balance, entity.balance_cents = float(credits), int(amount)
+
+
+def _credits(text: str) -> Decimal | None:
+    with suppress(ValueError):
+        return number if (number := number_of(text)) >= 0 else None
+    return None
 
 
 def _apply_coupon(call: Call, content: Any, entity: Any) -> None:
     """What the application does not say is as the coupon has it."""
     if state_of(entity.coupon) != "active":
-        raise failed_precondition(f"the coupon {entity.coupon.id!r} is terminated", "COUPON_TERMINATED")
+        raise failed_precondition(f"the coupon {echo(entity.coupon.id)} is terminated", "COUPON_TERMINATED")
     given = {descriptor.name for descriptor, _ in content.ListFields()}
     known = {descriptor.name for descriptor, _ in entity.coupon.ListFields()}
     for name in ("amount_cents", "amount_currency", "percentage_rate", "frequency", "frequency_duration"):
@@ -180,6 +202,7 @@ _BASE: Final = (
         *("wallets", "WalletService", "BillingWallet", "wallet", "wal", "", ("customer_id",)),
         methods={"get": "Get", "list": "List", **{op: f"{op.title()}CustomerWallet" for op in _WALLET_CHANGES}},
         on_create=_fund_wallet,
+        handled=frozenset({"granted_credits"}),
     ),
     _billing(
         *("entitlements", "FeatureService", "FeatureObject", "feature", "feat", "code", ("code",)),

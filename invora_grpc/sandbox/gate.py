@@ -13,7 +13,7 @@ from typing import Final
 import grpc
 
 from invora_grpc.catalog import Method
-from invora_grpc.sandbox.idp import Caller, InvalidToken, verify_token
+from invora_grpc.sandbox.idp import Caller, Deactivated, InvalidToken, verify_token
 from invora_grpc.sandbox.model import Organization, UnknownOrganization
 from invora_grpc.sandbox.service import Fault, invalid
 from invora_grpc.sandbox.store import Store
@@ -26,6 +26,8 @@ IMPERSONATOR: Final = "impersonator"
 
 TARGET_HEADER: Final = "x-target-org-id"
 ADMIN_SCOPE: Final = "Invora.Admin.Impersonate"
+
+_END_IMPERSONATION: Final = "/invora.identity.v2.ImpersonationService/EndImpersonation"
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -61,11 +63,12 @@ def grants(role: str, scope: str) -> bool:
 
 def admit(store: Store, issuer: str, method: Method, metadata: Metadata) -> tuple[Caller, str]:
     """Who calls, and the organization that the call acts in. Raises the Fault that answers the call instead."""
-    caller = _signed_in(store, issuer, metadata)
+    caller = _signed_in(store, issuer, method, metadata)
     home = _organization(store, caller.org_id)
     if home is None:
         raise _unauthenticated("INVALID_TOKEN", "its organization is gone")
-    _refuse_suspended(home)
+    if not (caller.impersonator and method.path == _END_IMPERSONATION):
+        _refuse_suspended(home)
     org_id = _tenant(store, caller, metadata)
     roles = _roles(store, caller, org_id)
     if not any(grants(role, method.scope) for role in roles):
@@ -73,7 +76,7 @@ def admit(store: Store, issuer: str, method: Method, metadata: Metadata) -> tupl
     return caller, org_id
 
 
-def _signed_in(store: Store, issuer: str, metadata: Metadata) -> Caller:
+def _signed_in(store: Store, issuer: str, method: Method, metadata: Metadata) -> Caller:
     found = _values(metadata, "authorization")
     scheme, _, bearer = found[0].strip().partition(" ") if found else ("", "", "")
     if scheme.lower() != "bearer" or not bearer.strip():
@@ -82,6 +85,10 @@ def _signed_in(store: Store, issuer: str, metadata: Metadata) -> Caller:
         raise _unauthenticated("INVALID_TOKEN", "the call has more than one authorization")
     try:
         caller = verify_token(store, issuer, bearer.strip())
+    except Deactivated as error:
+        if method.path != _END_IMPERSONATION or not _ended_by_suspension(store, error.caller):
+            raise _unauthenticated("INVALID_TOKEN", f"the access token is refused ({error.reason})") from None
+        caller = error.caller
     except InvalidToken as error:
         if error.reason == "expired":
             raise _unauthenticated("TOKEN_EXPIRED", "the access token has expired") from None
@@ -91,6 +98,11 @@ def _signed_in(store: Store, issuer: str, metadata: Metadata) -> Caller:
         if actor is None or not actor.active:
             raise _unauthenticated("INVALID_TOKEN", "the access token's impersonator may no longer sign in")
     return caller
+
+
+def _ended_by_suspension(store: Store, caller: Caller) -> bool:
+    home = _organization(store, caller.org_id)
+    return bool(caller.impersonator) and home is not None and home.state == "suspended"
 
 
 def _unauthenticated(reason: str, what: str) -> Fault:
@@ -137,16 +149,14 @@ def _refuse_suspended(organization: Organization) -> None:
 
 
 def _roles(store: Store, caller: Caller, org_id: str) -> tuple[str, ...]:
-    """The caller's roles in an organization.
+    """The caller's roles in an organization: at home those of its token, elsewhere those that it is granted now.
 
-    A grant in a connected business that was made after the token was issued counts for the roles that the token has:
-    who creates a business can act in it at once.
+    A token tells the roles at home only: with every connected business in it, it would outgrow a call's metadata.
     """
+    if org_id == caller.tenant:
+        return tuple(role for role, orgs in caller.roles.items() if org_id in orgs)
     client = None if caller.impersonator else store.client(caller.client_id)
-    since = client.roles if client else {}
-    return tuple(
-        role for role, orgs in caller.roles.items() if org_id in orgs or (orgs and org_id in since.get(role, ()))
-    )
+    return tuple(role for role, orgs in client.roles.items() if org_id in orgs) if client else ()
 
 
 def _out_of_scope(method: Method, roles: Iterable[str]) -> Fault:

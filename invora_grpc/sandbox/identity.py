@@ -20,7 +20,18 @@ from invora_grpc.sandbox.businesses import check_email, live_child
 from invora_grpc.sandbox.gate import IMPERSONATOR
 from invora_grpc.sandbox.idp import issue_token
 from invora_grpc.sandbox.model import MissingRecord, Organization, Record
-from invora_grpc.sandbox.service import Call, Fault, Registry, failed_precondition, invalid, not_found, registry
+from invora_grpc.sandbox.service import (
+    Call,
+    Fault,
+    Registry,
+    Wrong,
+    failed_precondition,
+    invalid,
+    not_found,
+    noting,
+    refuse,
+    registry,
+)
 
 IMPERSONATION_SECONDS: Final = 900
 MOST_CONNECTED_BUSINESSES: Final = 1000
@@ -74,6 +85,7 @@ def _email_of(organization: Organization, user_id: str) -> str:
 
 
 def _end(call: Call, request: impersonation.EndImpersonationRequest) -> impersonation.EndImpersonationResponse:
+    """Works while the business is suspended, too, which has ended the impersonation already."""
     if not call.caller.impersonator:
         raise failed_precondition("call this with the impersonation's own token", "NOT_IMPERSONATING")
     call.store.set_client_active(call.caller.client_id, False)
@@ -155,13 +167,16 @@ def _decision(
 
 
 def _check(asked: application.PlatformApplicationInput) -> None:
+    wrong: Wrong = []
     if not asked.reason.strip():
-        raise invalid("input.reason", "tell why the business needs to manage others")
+        wrong.append(("input.reason", "tell why the business needs to manage others"))
     if asked.expected_connected_businesses == 0:
-        raise invalid("input.expected_connected_businesses", "is at least 1")
-    check_email("input.technical_contact_email", asked.technical_contact_email)
+        wrong.append(("input.expected_connected_businesses", "is at least 1"))
+    with noting(wrong):
+        check_email("input.technical_contact_email", asked.technical_contact_email)
     if not asked.terms_accepted:
-        raise invalid("input.terms_accepted", "the terms must be accepted")
+        wrong.append(("input.terms_accepted", "the terms must be accepted"))
+    refuse(wrong)
 
 
 def _application(call: Call) -> application.PlatformApplication | None:

@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import uvicorn
 from joserfc import jwt
-from joserfc.errors import BadSignatureError, ClaimError, ExpiredTokenError, JoseError, UnsupportedAlgorithmError
+from joserfc.errors import BadSignatureError, ClaimError, ExpiredTokenError, UnsupportedAlgorithmError
 from joserfc.jwk import KeySet, RSAKey
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -53,6 +53,14 @@ class InvalidToken(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(f"invalid token: {reason}")
         self.reason = reason
+
+
+class Deactivated(InvalidToken):
+    """The token is in order, but its client was deactivated since."""
+
+    def __init__(self, reason: str, caller: Caller) -> None:
+        super().__init__(reason)
+        self.caller = caller
 
 
 class CannotListen(OSError):
@@ -123,14 +131,11 @@ def issue_token(
     """A signed access token of ``client``, valid for ``lifetime`` seconds.
 
     For an impersonation give the target's ``subject`` and ``org_id``, and ``act={"sub": impersonator}``. The token dies
-    with ``client`` in any case. ``roles`` default to the client's; in another organization than its own, to those of
-    them that are granted there.
+    with ``client`` in any case. ``roles`` default to the client's; of these the token tells what is granted in its own
+    organization: a platform may have more connected businesses than a call's metadata has room for.
     """
     home, now = org_id or client.org_id, int(store.clock())
-    if roles is None:
-        roles = client.roles
-        if home != client.org_id:
-            roles = {role: (home,) for role, granted in roles.items() if home in granted}
+    held = client.roles if roles is None else roles
     claims: dict[str, Any] = {
         "iss": issuer,
         "sub": subject or client.client_id,
@@ -140,7 +145,7 @@ def issue_token(
         "jti": secrets.token_hex(16),
         "client_id": client.client_id,
         "org_id": home,
-        "roles": {role: list(granted) for role, granted in roles.items()},
+        "roles": {role: [home] for role, granted in held.items() if home in granted},
         TENANT_CLAIM: home,
         GENERATION_CLAIM: client.generation,
     }
@@ -151,12 +156,12 @@ def issue_token(
 
 
 def verify_token(store: Store, issuer: str, bearer: str) -> Caller:
-    """Who presents this token (without the word ``Bearer``). Raises InvalidToken.
+    """Who presents this token (without the word ``Bearer``). Raises InvalidToken, Deactivated among them.
 
     The signature is checked once per token; its expiry and its client's state at every call.
     """
     keyring = store.companion(_Keyring)
-    key = (issuer, hashlib.sha256(bearer.encode()).digest())
+    key = (issuer, hashlib.sha256(bearer.encode(errors="backslashreplace")).digest())
     found = keyring.recall(key)
     if found is None:
         found = _decoded(keyring, issuer, bearer, store.clock())
@@ -169,7 +174,7 @@ def verify_token(store: Store, issuer: str, bearer: str) -> Caller:
     if client is None:
         raise InvalidToken("unknown client")
     if not client.active:
-        raise InvalidToken("client deactivated")
+        raise Deactivated("client deactivated", caller)
     if generation != client.generation:
         raise InvalidToken("issued before its client was deactivated")
     return caller
@@ -195,7 +200,7 @@ def _decoded(keyring: _Keyring, issuer: str, bearer: str, now: float) -> tuple[C
         raise InvalidToken("bad signature") from error
     except UnsupportedAlgorithmError as error:
         raise InvalidToken("not signed with RS256") from error
-    except (JoseError, ValueError) as error:
+    except Exception as error:  # whatever reading a stranger's text comes to
         raise InvalidToken("malformed") from error
     caller = Caller(
         subject=claims["sub"],
@@ -294,7 +299,10 @@ class _Endpoints:
         if header is not None and "client_secret" in form:
             raise _OAuthError("invalid_request", "send the client's credentials in the header or in the form, not both")
         posted = form.get("client_id", ""), form.get("client_secret", "")
-        client = self.store.verify_client(*(posted if header is None else _basic(header)))
+        name, secret = posted if header is None else _basic(header)
+        if form.get("client_id", name) != name:
+            raise _OAuthError("invalid_request", "the header and the form name different clients")
+        client = self.store.verify_client(name, secret)
         if client is None:
             raise _OAuthError("invalid_client", "unknown client, or wrong secret", 401, challenge=header is not None)
         return client

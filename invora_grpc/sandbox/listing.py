@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
@@ -22,7 +25,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from invora_grpc.sandbox.service import Call, Fault, invalid
+from invora_grpc.sandbox.service import Call, Fault, echo, invalid
 
 Row = TypeVar("Row")
 Read = Callable[[str], object]
@@ -121,7 +124,7 @@ def check_mask(message: Message, mask: FieldMask, *, field: str = "mask") -> Non
     descriptor: Any = message.DESCRIPTOR
     for path in mask.paths:
         if path != "*" and not FieldMask(paths=[path]).IsValidForDescriptor(descriptor):
-            raise invalid(field, f"{path!r} is not a field of {descriptor.name}")
+            raise invalid(field, f"{echo(path)} is not a field of {descriptor.name}")
 
 
 def copy_path(source: Message, target: Message, path: Sequence[str]) -> None:
@@ -419,8 +422,9 @@ def _start(call: Call, content: Any, keyed: Sequence[tuple[Key, int, Row]], rule
 
 
 def _binding(call: Call, content: Any) -> bytes:
-    """What a cursor belongs to: the tenant, the list, and what it is filtered and sorted by."""
-    digest = hashlib.sha256(f"{call.org_id}\0{call.method.path}".encode())
+    """What seals a cursor: the store's own secret, the tenant, the list, and what it is filtered and sorted by."""
+    secret = call.store.key("cursors", partial(secrets.token_bytes, 32))
+    digest = hmac.new(secret, f"{call.org_id}\0{call.method.path}".encode(), "sha256")
     for name in ("filter", "sort"):
         if name in content.DESCRIPTOR.fields_by_name:
             part = getattr(content, name).SerializeToString(deterministic=True)
@@ -440,7 +444,7 @@ def _opened(binding: bytes, cursor: str) -> tuple[Key, int]:
         sealed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except ValueError:
         sealed = b""
-    if not sealed[_CHECKSUM:] or _checksum(binding, sealed[_CHECKSUM:]) != sealed[:_CHECKSUM]:
+    if not hmac.compare_digest(_checksum(binding, sealed[_CHECKSUM:]), sealed[:_CHECKSUM]):
         why = "is not, or no longer, a cursor of this list with this filter and sort; begin the list again without it"
         raise _out_of_range("pagination.cursor", why, "CURSOR_INVALID")
     place, *values = json.loads(sealed[_CHECKSUM:])

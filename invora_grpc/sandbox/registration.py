@@ -20,7 +20,19 @@ from invora_api.billing.common.v2 import models_pb2 as common
 from invora_api.identity.v2 import public_registration_service_pb2 as pb
 from invora_grpc.sandbox.gate import OWNER
 from invora_grpc.sandbox.model import Client, Organization
-from invora_grpc.sandbox.service import Call, Fault, Registry, failed_precondition, invalid, registry
+from invora_grpc.sandbox.service import (
+    Call,
+    Fault,
+    Registry,
+    Wrong,
+    echo,
+    failed_precondition,
+    invalid,
+    noting,
+    refuse,
+    registry,
+    shortened,
+)
 from invora_grpc.sandbox.store import Store
 
 MACHINE: Final = "business"
@@ -162,13 +174,17 @@ def _complete_profile(call: Call, request: pb.CompleteBusinessProfileRequest) ->
             "the business profile of this organization is complete already; change it with UpdateBusinessDetails",
             reason="PROFILE_COMPLETE",
         )
-    name = business_name("business_name", request.business_name)
-    _check_country("country", request.country)
+    name, wrong = request.business_name, Wrong()
+    with noting(wrong):
+        name = business_name("business_name", request.business_name)
+    with noting(wrong):
+        _check_country("country", request.country)
     if not request.capabilities:
-        raise invalid("capabilities", "name at least one capability")
+        wrong.append(("capabilities", "name at least one capability"))
     for index, capability in enumerate(request.capabilities):
         if capability not in _BOTH:
-            raise invalid(f"capabilities[{index}]", "is not a capability; use EINVOICING or BILLING")
+            wrong.append((f"capabilities[{index}]", "is not a capability; use EINVOICING or BILLING"))
+    refuse(wrong)
     told = {**held.data, "profile": profile(request.country, request.capabilities)}
     organization = call.store.update_organization(call.org_id, name=name, data=told)
     client_id, secret = call.store.create_client(call.org_id, roles=(OWNER,), name=MACHINE)
@@ -187,16 +203,19 @@ def _update_details(call: Call, request: pb.UpdateBusinessDetailsRequest) -> pb.
     """Progressive: what the request leaves empty stays as it was."""
     held = _profiled(call)
     given = {name: value for name in _DETAILS if (value := getattr(request, name).strip())}
+    wrong: Wrong = []
     if "country" in given:
-        _check_country("country", given["country"])
+        with noting(wrong):
+            _check_country("country", given["country"])
     if "currency" in given and given["currency"] not in _codes("CurrencyEnum"):
-        raise invalid("currency", "is not a currency code of ISO 4217, e.g. SAR")
+        wrong.append(("currency", "is not a currency code of ISO 4217, e.g. SAR"))
     if "timezone" in given and given["timezone"] not in _timezones():
-        raise invalid("timezone", "is not a time zone of the IANA database, e.g. Asia/Riyadh")
+        wrong.append(("timezone", "is not a time zone of the IANA database, e.g. Asia/Riyadh"))
     details = {**held.data.get("details", {}), **given}
     country = details.get("country") or held.data["profile"]["country"]
     if country == "SA" and "tax_id" in details and not _SAUDI_VAT_NUMBER.fullmatch(details["tax_id"]):
-        raise invalid("tax_id", "a Saudi VAT number has 15 digits, the first and the last of them 3")
+        wrong.append(("tax_id", "a Saudi VAT number has 15 digits, the first and the last of them 3"))
+    refuse(wrong)
     organization = call.store.update_organization(call.org_id, data={**held.data, "details": details})
     return pb.UpdateBusinessDetailsResponse(checklist=checklist(organization))
 
@@ -211,9 +230,9 @@ def _select_plan(call: Call, request: pb.SelectPlanRequest) -> pb.SelectPlanResp
     if chosen is None:
         raise Fault(
             grpc.StatusCode.NOT_FOUND,
-            f"there is no plan with the code {request.plan_code!r}; ListAvailablePlans has their codes",
+            f"there is no plan with the code {echo(request.plan_code)}; ListAvailablePlans has their codes",
             reason="NOT_FOUND",
-            metadata={"resource": "plan", "key": request.plan_code},
+            metadata={"resource": "plan", "key": shortened(request.plan_code)},
         )
     if len(live_businesses(call.store, call.org_id)) > chosen.connected_businesses:
         raise failed_precondition(

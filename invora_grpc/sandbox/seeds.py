@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from invora_api.identity.v2 import public_registration_service_pb2 as pb
 from invora_grpc.catalog import catalog
@@ -18,13 +18,12 @@ from invora_grpc.sandbox import engine, simple
 from invora_grpc.sandbox.businesses import connect
 from invora_grpc.sandbox.gate import OWNER, VIEWER
 from invora_grpc.sandbox.idp import Caller
+from invora_grpc.sandbox.launch import SEEDS
 from invora_grpc.sandbox.model import Organization
 from invora_grpc.sandbox.registration import grant_connected, live_businesses, plan, profile
 from invora_grpc.sandbox.service import Call, message_class
 from invora_grpc.sandbox.store import Store
 from invora_grpc.values import build
-
-SEEDS: Final = ("demo", "empty")
 
 
 @dataclass(frozen=True, slots=True)

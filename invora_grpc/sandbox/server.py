@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import secrets
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -30,16 +28,17 @@ from invora_grpc.catalog import catalog
 from invora_grpc.sandbox import engine, identity, simple
 from invora_grpc.sandbox.dispatch import Dispatcher, load_messages
 from invora_grpc.sandbox.idp import TOKEN_LIFETIME, CannotListen, bind_http, identity_provider, serve_http
+from invora_grpc.sandbox.launch import main as main  # the way in that the command line knows
 from invora_grpc.sandbox.model import NotASandboxFile
+from invora_grpc.sandbox.ready import CREDENTIALS, ReadyFile
 from invora_grpc.sandbox.reflection import reflection_handlers
 from invora_grpc.sandbox.seeds import Credentials, main_organization, new_credentials, seed, still_valid
 from invora_grpc.sandbox.service import Registry
 from invora_grpc.sandbox.store import Store
 
 HOST: Final = "127.0.0.1"
-GRPC_PORT: Final = 50551
-HTTP_PORT: Final = 50580
 MAX_RECEIVE_BYTES: Final = 16 * 1024 * 1024
+MAX_METADATA_BYTES: Final = 64 * 1024
 HANDLERS: Final[Registry] = {**identity.REGISTRY, **simple.REGISTRY, **engine.REGISTRY}
 """Every handler that the sandbox has, by path."""
 
@@ -48,6 +47,8 @@ _GRACE = 2.0  # seconds
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
     ("grpc.max_send_message_length", -1),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.so_reuseport", 0),  # a taken port is an error, not a second server behind it
 )
 
@@ -89,7 +90,7 @@ class Sandbox:
         grpc_port: int = 0,
         http_port: int = 0,
         seed: str = "demo",
-        ready_file: str | os.PathLike[str] | None = None,
+        ready_file: str | os.PathLike[str] | ReadyFile | None = None,
         clock: Callable[[], float] = time.time,
         token_lifetime: int = TOKEN_LIFETIME,
     ) -> Sandbox:
@@ -97,9 +98,13 @@ class Sandbox:
 
         ``seed`` fills a new data file; one that has organizations stays as it is. Its credentials are then those of the
         ready file if that is still there and they are still valid, else two new clients of the same organization.
-        Raises CannotListen, NotASandboxFile, ValueError (an unknown seed), OSError (the ready file).
+        Raises CannotListen, NotASandboxFile, NotAReadyFile, ValueError (an unknown seed), OSError (the ready file).
         """
+        if not isinstance(ready_file, ReadyFile | None):
+            ready_file = ReadyFile.take(ready_file, data)  # until both ports answer, nothing may look ready
         async with AsyncExitStack() as stack:
+            if ready_file:
+                stack.push(partial(_give_back, ready_file))
             store = stack.enter_context(Store.open(data, clock=clock))
             listener = bind_http(HOST, http_port)
             stack.callback(listener.close)
@@ -108,8 +113,7 @@ class Sandbox:
             checker = health.aio.HealthServicer()
             server = _gateway(store, issuer, checker)
             port = _bind_grpc(server, grpc_port)
-            ready = None if ready_file is None else Path(ready_file)
-            credentials = _credentials(store, seed, ready)
+            credentials = _credentials(store, seed, ready_file)
             sandbox = cls(store, issuer, f"{HOST}:{port}", credentials)
             provider = identity_provider(store, issuer, lifetime=token_lifetime)
             running = await serve_http(provider, HOST, 0, bound=listener)
@@ -118,8 +122,8 @@ class Sandbox:
             stack.push_async_callback(sandbox._stop_serving, server)
             await _all_serving(checker)
             stack.push_async_callback(checker.enter_graceful_shutdown)
-            if ready:
-                stack.callback(_remove_ready, ready, _write_ready(ready, sandbox))
+            if ready_file:
+                stack.callback(ready_file.remove, ready_file.write(sandbox._told()))
             sandbox._stack = stack.pop_all()
         return sandbox
 
@@ -130,6 +134,11 @@ class Sandbox:
         """
         self._grace = grace
         await self._stack.aclose()
+
+    def _told(self) -> dict[str, str]:
+        """What the ready file tells."""
+        told = {"grpc": self.grpc, "http": self.http, "issuer": self.issuer}
+        return told | {name: getattr(self.credentials, name) for name in CREDENTIALS}
 
     async def _stop_serving(self, server: Any) -> None:
         await server.stop(self._grace)
@@ -160,12 +169,16 @@ async def _all_serving(checker: Any) -> None:
         await checker.set(service.name, health_pb2.HealthCheckResponse.SERVING)
 
 
-def _credentials(store: Store, name: str, ready: Path | None) -> Credentials:
+def _give_back(ready: ReadyFile, *failure: object) -> None:
+    if any(failure):
+        ready.give_back()
+
+
+def _credentials(store: Store, name: str, ready: ReadyFile | None) -> Credentials:
     """Who may sign in: the clients of a new seed, those that the former run's ready file tells, or two more."""
     main = main_organization(store)
-    left = _left_behind(ready) if ready else None
-    if ready:
-        ready.unlink(missing_ok=True)  # until both ports answer, nothing may look ready
+    former = ready.former if ready else None
+    left = Credentials(*(former[one] for one in CREDENTIALS)) if former else None
     if main is None:
         return seed(store, name)
     if left and left.org_id == main.org_id and still_valid(store, left):
@@ -173,70 +186,22 @@ def _credentials(store: Store, name: str, ready: Path | None) -> Credentials:
     return new_credentials(store, main.org_id)
 
 
-# The ready file
-
-
-_TOLD = ("org_id", "client_id", "client_secret", "viewer_client_id", "viewer_client_secret")
-
-
-def _left_behind(ready: Path) -> Credentials | None:
-    """The credentials in the ready file of a run that did not end cleanly."""
-    try:
-        content = json.loads(ready.read_text())
-        return Credentials(*(str(content[name]) for name in _TOLD))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _write_ready(ready: Path, sandbox: Sandbox) -> str:
-    """Write the file at once and whole, for its owner's eyes only, and answer its text."""
-    content = {"grpc": sandbox.grpc, "http": sandbox.http, "issuer": sandbox.issuer}
-    content |= {name: getattr(sandbox.credentials, name) for name in _TOLD}
-    text = json.dumps(content, indent=2) + "\n"
-    draft = ready.with_name(f".{ready.name}.{secrets.token_hex(6)}")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
-        draft.replace(ready)
-    finally:
-        draft.unlink(missing_ok=True)
-    return text
-
-
-def _remove_ready(ready: Path, text: str) -> None:
-    """Remove the file unless another sandbox has written its own there since."""
-    with contextlib.suppress(OSError):
-        if ready.read_text() == text:
-            ready.unlink()
-
-
 # The command line
 
 
-def main(
-    grpc_port: int = GRPC_PORT,
-    http_port: int = HTTP_PORT,
-    data: str = ":memory:",
-    seed: str = "demo",
-    ready_file: str | None = None,
-) -> int:
-    """Run a sandbox until SIGINT or SIGTERM, and answer the process's exit code."""
-    return asyncio.run(run(grpc_port, http_port, data, seed, ready_file))
-
-
-async def run(grpc_port: int, http_port: int, data: str, seed: str, ready_file: str | None) -> int:
+async def run(grpc_port: int, http_port: int, data: str, seed: str, ready: ReadyFile | None) -> int:
     """Start, tell where, wait for a signal, stop. What cannot be started is one line on stderr and exit code 1."""
     with _stop_signal() as stopped:
         try:
-            sandbox = await Sandbox.start(data, grpc_port, http_port, seed, ready_file)
+            sandbox = await Sandbox.start(data, grpc_port, http_port, seed, ready)
         except CannotListen as error:
             return _failed(error.strerror or str(error))
         except (NotASandboxFile, ValueError, OverflowError) as error:
             return _failed(str(error))
         except OSError as error:
-            return _failed(f"{ready_file}: the ready file cannot be written ({error.strerror})")
+            return _failed(f"{ready.path if ready else data}: the ready file cannot be written ({error.strerror})")
         try:
-            print("\n".join(_announcement(sandbox, data, ready_file)), flush=True)
+            print("\n".join(_announcement(sandbox, data, ready)), flush=True)
             await stopped.wait()
         finally:
             await sandbox.stop()
@@ -264,7 +229,7 @@ def _stop_signal() -> Iterator[asyncio.Event]:
                 loop.remove_signal_handler(number)
 
 
-def _announcement(sandbox: Sandbox, data: str, ready_file: str | None) -> list[str]:
+def _announcement(sandbox: Sandbox, data: str, ready: ReadyFile | None) -> list[str]:
     lines = [
         f"The Invora sandbox is running ({'in memory' if data == ':memory:' else data}); stop it with Ctrl+C",
         f"  gRPC (plaintext)  {sandbox.grpc}",
@@ -272,8 +237,8 @@ def _announcement(sandbox: Sandbox, data: str, ready_file: str | None) -> list[s
         f"  organization      {sandbox.org_id}",
         f"  client id         {sandbox.client_id}",
     ]
-    if ready_file is None:
+    if ready is None:
         lines.append(f"  client secret     {sandbox.client_secret}   (a sandbox secret, good for nothing else)")
     else:
-        lines.append(f"  client secret     in {ready_file}")
+        lines.append(f"  client secret     in {ready.path}")
     return lines

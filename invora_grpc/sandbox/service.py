@@ -8,7 +8,8 @@ only records of `call.org_id`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 ERROR_DOMAIN: Final = "sandbox.invora.app"
 """`domain` of every ErrorInfo that the sandbox sends."""
+_LONGEST_ECHO: Final = 100
+
+Wrong = list[tuple[str, str]]
+"""Paths of the fields that cannot be accepted, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +74,60 @@ class Fault(Exception):
 
 def invalid(field: str, description: str) -> Fault:
     """INVALID_ARGUMENT for one field of the request (path as in the schema, e.g. "changes.lines[0].tax")."""
-    return Fault(
-        grpc.StatusCode.INVALID_ARGUMENT,
-        f"{field}: {description}",
-        reason="INVALID_FIELD",
-        violations=[(field, description)],
-    )
+    return invalid_fields([(field, description)])
+
+
+def invalid_fields(wrong: Sequence[tuple[str, str]]) -> Fault:
+    """INVALID_ARGUMENT for all these fields; the details list them, the message tells the first."""
+    return Fault(grpc.StatusCode.INVALID_ARGUMENT, first_of(wrong), reason="INVALID_FIELD", violations=wrong)
+
+
+def first_of(wrong: Sequence[tuple[str, str]]) -> str:
+    """The first of these violations in words, and how many more there are."""
+    field, description = wrong[0]
+    return f"{field}: {description}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else "")
+
+
+@contextmanager
+def noting(wrong: Wrong) -> Iterator[None]:
+    """Note which fields the INVALID_ARGUMENT raised inside names, and go on; other exceptions pass."""
+    try:
+        yield
+    except Fault as fault:
+        if fault.code is not grpc.StatusCode.INVALID_ARGUMENT or not fault.violations:
+            raise
+        wrong += fault.violations
+
+
+def expected(wrong: Wrong, holds: object, path: str, description: str = "is required") -> None:
+    """Note that the field is wrong unless something holds."""
+    if not holds:
+        wrong.append((path, description))
+
+
+def refuse(wrong: Wrong) -> None:
+    """Raises INVALID_ARGUMENT if any field is wrong."""
+    if wrong:
+        raise invalid_fields(wrong)
+
+
+def echo(text: str) -> str:
+    """What a caller sent, quoted as an error repeats it: shortened, as a status has little room."""
+    return repr(shortened(text))
+
+
+def shortened(text: str) -> str:
+    """At most 100 characters of a text."""
+    return text if len(text) <= _LONGEST_ECHO else f"{text[: _LONGEST_ECHO - 1]}…"
 
 
 def not_found(what: str, key: str) -> Fault:
     """NOT_FOUND for a record of this tenant; never tells whether another tenant has it."""
     return Fault(
         grpc.StatusCode.NOT_FOUND,
-        f"there is no {what} with the key {key!r} in this organization",
+        f"there is no {what} with the key {echo(key)} in this organization",
         reason="NOT_FOUND",
-        metadata={"resource": what, "key": key},
+        metadata={"resource": what, "key": shortened(key)},
     )
 
 
@@ -91,9 +135,9 @@ def already_exists(what: str, key: str) -> Fault:
     """ALREADY_EXISTS: the tenant has a record with this key."""
     return Fault(
         grpc.StatusCode.ALREADY_EXISTS,
-        f"a {what} with the key {key!r} exists already in this organization",
+        f"a {what} with the key {echo(key)} exists already in this organization",
         reason="KEY_TAKEN",
-        metadata={"resource": what, "key": key},
+        metadata={"resource": what, "key": shortened(key)},
     )
 
 
@@ -101,9 +145,9 @@ def stale_stamp(what: str, key: str) -> Fault:
     """ABORTED: the concurrency stamp is not the record's latest."""
     return Fault(
         grpc.StatusCode.ABORTED,
-        f"the {what} {key!r} has changed since this concurrency_stamp was read",
+        f"the {what} {echo(key)} has changed since this concurrency_stamp was read",
         reason="STALE_STAMP",
-        metadata={"resource": what, "key": key},
+        metadata={"resource": what, "key": shortened(key)},
     )
 
 

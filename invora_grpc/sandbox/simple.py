@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -32,8 +33,8 @@ from invora_api.simple.invoices.v1 import models_pb2 as invoices_v1
 from invora_grpc import exact
 from invora_grpc.sandbox import listing, service
 from invora_grpc.sandbox.model import MissingRecord, Record
-from invora_grpc.sandbox.service import Call, Fault
-from invora_grpc.sandbox.totals import UNTAXED, Line, Totals, calculate, problems
+from invora_grpc.sandbox.service import Call, Fault, Wrong, echo, expected
+from invora_grpc.sandbox.totals import UNTAXED, Line, Totals, calculate, decimals_of, problems
 from invora_grpc.values import build, to_decimal
 
 PARTIES: Final = "invoicing.parties"
@@ -53,8 +54,6 @@ _LONGEST_KEY = 128
 _LONGEST_TLV = 255
 
 T = TypeVar("T")
-Wrong = list[tuple[str, str]]
-"""Paths of the fields that cannot be accepted, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,10 +273,10 @@ def _settle(call: Call, changes: Any) -> str:
     path, key = "changes.invoice_key", changes.invoice_key
     record = call.store.by_key(call.org_id, INVOICES.records, key)
     if record is None:
-        raise _leads_nowhere(grpc.StatusCode.NOT_FOUND, [(path, f"there is no invoice {key!r}")])
+        raise _leads_nowhere(grpc.StatusCode.NOT_FOUND, [(path, f"there is no invoice {echo(key)}")])
     invoice = invoices_v1.SimpleInvoice.FromString(record.body)
     if not invoice.frozen:
-        raise service.failed_precondition(f"{path}: the invoice {key!r} is still a draft", "INVOICE_NOT_FROZEN")
+        raise service.failed_precondition(f"{path}: the invoice {echo(key)} is still a draft", "INVOICE_NOT_FROZEN")
     if not changes.HasField("buyer"):
         changes.buyer.CopyFrom(invoice.buyer)
     changes.currency_code = changes.currency_code or invoice.currency_code
@@ -295,17 +294,18 @@ def _links(call: Call, content: Any, code: grpc.StatusCode, root: str) -> Links:
         if party := call.store.by_key(call.org_id, PARTIES, buyer.party_key):
             name, vat = _particulars(Party.FromString(party.body), buyer.party_key)
         else:
-            missing.append((f"{root}buyer.party_key", f"there is no party {buyer.party_key!r}"))
+            missing.append((f"{root}buyer.party_key", f"there is no party {echo(buyer.party_key)}"))
     if content.branch_id and branch is None:
-        missing.append((f"{root}branch_id", f"there is no branch {content.branch_id!r}"))
+        missing.append((f"{root}branch_id", f"there is no branch {echo(content.branch_id)}"))
     if missing:
         raise _leads_nowhere(code, missing)
     return Links(name, vat, branch)
 
 
 def _leads_nowhere(code: grpc.StatusCode, missing: Wrong) -> Fault:
-    text = "; ".join(f"{path}: {description} in this organization" for path, description in missing)
-    return Fault(code, text, reason="REFERENCE_NOT_FOUND", violations=missing)
+    return Fault(
+        code, f"{service.first_of(missing)} in this organization", reason="REFERENCE_NOT_FOUND", violations=missing
+    )
 
 
 def _particulars(party: Party, key: str) -> tuple[str, str]:
@@ -381,12 +381,13 @@ def _remember(call: Call, name: str, text: str) -> None:
 def _qr_code(call: Call, document: Any) -> str:
     """Base64 of the tags 1 to 6: seller, its VAT number, time, total with tax, tax, hash."""
     seller, totals = call.store.organization(call.org_id), document.calculations
+    places = decimals_of(document.currency_code)
     values = (
         seller.name,
         seller.data.get("details", {}).get("tax_id") or SANDBOX_VAT,
         document.issue_at.ToDatetime().strftime("%Y-%m-%dT%H:%M:%SZ"),
-        f"{to_decimal(totals.payable_amount):.2f}",
-        f"{to_decimal(totals.tax_amount):.2f}",
+        f"{to_decimal(totals.payable_amount):.{places}f}",
+        f"{to_decimal(totals.tax_amount):.{places}f}",
         document.zatca.invoice_hash,
     )
     texts = [value.encode()[:_LONGEST_TLV].decode(errors="ignore").encode() for value in values]
@@ -403,21 +404,21 @@ def _check(kind: Kind, call: Call, changes: Any, wrong: Wrong) -> Totals:
     _check_head(kind, changes, wrong)
     _check_buyer(kind, changes, wrong)
     lines = [_line(line, f"changes.lines[{index}]", wrong) for index, line in enumerate(changes.lines)]
-    totals = _tried(wrong, "changes.lines", lambda: calculate(line for line in lines if line))
+    currency = changes.currency_code or _currency_of(call, changes)
+    totals = _tried(wrong, "changes.lines", lambda: calculate((line for line in lines if line), currency))
     if totals is None or wrong:
-        text = "; ".join(f"{path}: {description}" for path, description in wrong[:3])
-        text += f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise Fault(grpc.StatusCode.INVALID_ARGUMENT, text, reason="INVALID_FIELD", violations=wrong)
+        raise service.invalid_fields(wrong)
     return totals
 
 
-def _expect(wrong: Wrong, holds: object, path: str, description: str = "is required") -> None:
-    if not holds:
-        wrong.append((path, description))
+def _currency_of(call: Call, changes: Any) -> str:
+    """The currency of the invoice that a note is for; "" where there is none."""
+    record = call.store.by_key(call.org_id, INVOICES.records, getattr(changes, "invoice_key", ""))
+    return str(invoices_v1.SimpleInvoice.FromString(record.body).currency_code) if record else ""
 
 
 def _check_head(kind: Kind, changes: Any, wrong: Wrong) -> None:
-    expect = partial(_expect, wrong)
+    expect = partial(expected, wrong)
     code, tax_code, day = changes.currency_code, changes.tax_currency_code, changes.supply_date
     iso = "must be a code of ISO 4217, such as SAR"
     expect(code in _CURRENCIES or (kind.effect and not code), "changes.currency_code", iso)
@@ -426,8 +427,10 @@ def _check_head(kind: Kind, changes: Any, wrong: Wrong) -> None:
     if changes.HasField("supply_date"):
         _tried(wrong, "changes.supply_date", lambda: exact.date_of(day.year, day.month, day.day))
     expect(changes.lines, "changes.lines", "at least one is required")
-    for index, line in enumerate(changes.lines):
-        line.id = line.id or str(index + 1)
+    given = {line.id for line in changes.lines}
+    free = (id for number in itertools.count(1) if (id := str(number)) not in given)
+    for line in changes.lines:
+        line.id = line.id or next(free)
     expect(len({line.id for line in changes.lines}) == len(changes.lines), "changes.lines", "must have different ids")
     if kind.effect:
         expect(changes.invoice_key, "changes.invoice_key")
@@ -443,7 +446,7 @@ def _tried(wrong: Wrong, path: str, make: Callable[[], T]) -> T | None:
 
 
 def _check_buyer(kind: Kind, changes: Any, wrong: Wrong) -> None:
-    expect, path = partial(_expect, wrong), "changes.buyer"
+    expect, path = partial(expected, wrong), "changes.buyer"
     if changes.buyer.WhichOneof("type") != "inline":
         from_invoice = kind.effect and not changes.HasField("buyer")
         expect(changes.buyer.party_key or from_invoice, path, "is required: party_key or inline")
@@ -467,7 +470,7 @@ def _check_buyer(kind: Kind, changes: Any, wrong: Wrong) -> None:
 
 def _line(line: Any, path: str, wrong: Wrong) -> Line | None:
     """The line for the calculation, with its category filled in; None when it cannot be calculated."""
-    expect, tax = partial(_expect, wrong), line.tax
+    expect, tax = partial(expected, wrong), line.tax
     expect(line.description.strip(), f"{path}.description")
     expect(line.quantity.unit_code.strip(), f"{path}.quantity.unit_code")
     expect(line.HasField("unit_price"), f"{path}.unit_price")

@@ -20,7 +20,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +49,7 @@ from invora_grpc.sandbox.model import (
     load_roles,
     organization_of,
 )
+from invora_grpc.sandbox.store_file import claim_file
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ class Store:
         """
         where = os.fspath(path)
         if where != ":memory:":
-            _claim_file(Path(where))
+            claim_file(Path(where))
         connection = sqlite3.connect(where, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         store = cls(connection, clock)
         try:
@@ -284,12 +285,20 @@ class Store:
                 self._change("DELETE FROM refresh_tokens WHERE client_id = ?", client_id)
 
     def grant_role(self, client_id: str, role: str, org_id: str) -> None:
-        """Grant a role in one more organization; tokens show it from the next one on. Raises MissingRecord."""
+        """Grant a role in one more organization. Raises MissingRecord."""
         with self.transaction():
             client = self.client(client_id)
             held = dict(client.roles) if client else {}
             held[role] = (*(org for org in held.get(role, ()) if org != org_id), org_id)
             self._change_client("roles = ?1", dump_roles(held), client_id)
+
+    def revoke_roles(self, client_id: str, org_id: str) -> None:
+        """Take from a client whatever was granted to it in this organization. Raises MissingRecord."""
+        with self.transaction():
+            client = self.client(client_id)
+            held = client.roles if client else {}
+            left = {role: [org for org in orgs if org != org_id] for role, orgs in held.items()}
+            self._change_client("roles = ?1", dump_roles(left), client_id)
 
     def _change_client(self, assignment: str, value: object, client_id: str) -> None:
         if not self._change(f"UPDATE clients SET {assignment} WHERE client_id = ?2", value, client_id):
@@ -326,7 +335,7 @@ class Store:
             return RefreshGrant(client_id, subject, org_id, load_roles(roles), scope, family)
 
     def key(self, name: str, generate: Callable[[], bytes]) -> bytes:
-        """The private key of this name as PEM, generated and kept at first use."""
+        """The secret of this name, e.g. a private key as PEM, generated and kept at first use."""
         with self.transaction():
             rows = self._rows("SELECT pem FROM keys WHERE name = ?", name)
             if rows:
@@ -426,33 +435,6 @@ class Store:
         if expected_stamp is not None and expected_stamp != held.stamp:
             raise StaleStamp(f"{kind} {id!r} changed since it was read")
         return held
-
-
-def _claim_file(path: Path) -> None:
-    """Create the file for its owner's eyes only, or check that the existing one is ours, without writing to it."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        return
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise NotASandboxFile(f"{path}: cannot be created ({error.strerror})") from error
-    if not path.is_file():
-        raise NotASandboxFile(f"{path}: not a regular file; name a file of the sandbox's own")
-    if path.stat().st_size and _mark(path) != APPLICATION_ID:
-        raise NotASandboxFile(
-            f"{path}: not a sandbox database, left untouched; name another file, or one to be created"
-        )
-    path.chmod(0o600)
-
-
-def _mark(path: Path) -> int | None:
-    """The application id in a database's header, read through SQLite so that no lock of this process is lost."""
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as probe:
-            return int(probe.execute("PRAGMA application_id").fetchone()[0])
-    except sqlite3.DatabaseError:
-        return None
 
 
 def _current_task() -> asyncio.Task[Any] | None:

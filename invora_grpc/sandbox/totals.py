@@ -3,8 +3,8 @@
 The room holds exact decimal arithmetic, and which numbers it is meant for; it knows no protobuf, store or request. The
 results carry the names of the schema's fields, so that they can be written into its messages as they are.
 
-Amounts have two decimals, rounded half up. Tax is rounded once per category and rate, on the sum of the net amounts;
-the tax of a single line is for display, and the lines' taxes need not add up to the document's.
+Amounts have as many decimals as their currency has, rounded half up. Tax is rounded once per category and rate, on the
+sum of the net amounts; the tax of a single line is for display, and the lines' taxes need not add up to the document's.
 """
 
 from __future__ import annotations
@@ -13,13 +13,22 @@ import decimal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Final
 
 from invora_grpc.exact import INT64_MAX
 
 UNTAXED: Final = ("Z", "E", "O")
 CATEGORIES: Final = ("S", *UNTAXED)
-CENT: Final = Decimal("0.01")
+_DECIMALS: Final = MappingProxyType(
+    {
+        **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+        **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"), 0),
+        **dict.fromkeys(("RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
+        **dict.fromkeys(("CLF", "UYW"), 4),
+    }
+)
+"""Currency → decimals of its minor unit (ISO 4217), where these are not two."""
 TOO_LARGE: Final = Decimal(INT64_MAX) + 1
 """The first amount whose whole part no longer fits the 64 bits of a DecimalValue."""
 
@@ -100,18 +109,24 @@ def problems(line: Line) -> Iterator[tuple[str, str]]:
         yield "tax.tax_rate", f"must be zero in category {line.category}"
 
 
-def calculate(lines: Iterable[Line]) -> Totals:
+def decimals_of(currency: str) -> int:
+    """How many decimals amounts of a currency have."""
+    return _DECIMALS.get(currency, 2)
+
+
+def calculate(lines: Iterable[Line], currency: str = "SAR") -> Totals:
     """The totals of these lines, in their order. Raises AmountTooLarge."""
+    unit = Decimal(1).scaleb(-decimals_of(currency))
     with decimal.localcontext(_WIDE):
         amounts: list[LineAmounts] = []
         taxable: dict[tuple[str, Decimal], Decimal] = {}
         for line in lines:
-            made = _line(line)
+            made = _line(line, unit)
             amounts.append(made)
             group = (line.category, line.rate)
             taxable[group] = taxable.get(group, Decimal(0)) + made.net_amount
         subtotals = tuple(
-            Subtotal(category, rate, _fitting(net), _fitting(_share(net, rate)))
+            Subtotal(category, rate, _fitting(net), _fitting(_share(net, rate, unit)))
             for (category, rate), net in taxable.items()
         )
         net = _fitting(sum((part.taxable_amount for part in subtotals), Decimal(0)))
@@ -120,14 +135,14 @@ def calculate(lines: Iterable[Line]) -> Totals:
         return Totals(net, net, tax, gross, gross, subtotals, tuple(amounts))
 
 
-def _line(line: Line) -> LineAmounts:
-    net = _fitting((line.quantity * line.unit_price).quantize(CENT))
-    tax = _fitting(_share(net, line.rate))
+def _line(line: Line, unit: Decimal) -> LineAmounts:
+    net = _fitting((line.quantity * line.unit_price).quantize(unit))
+    tax = _fitting(_share(net, line.rate, unit))
     return LineAmounts(line.id, net, tax, _fitting(net + tax))
 
 
-def _share(amount: Decimal, rate: Decimal) -> Decimal:
-    return (amount * rate).scaleb(-2).quantize(CENT)
+def _share(amount: Decimal, rate: Decimal, unit: Decimal) -> Decimal:
+    return (amount * rate).scaleb(-2).quantize(unit)
 
 
 def _fitting(amount: Decimal) -> Decimal:
