@@ -19,7 +19,18 @@ from invora_grpc.catalog import Method, catalog
 from invora_grpc.errors import RequestError
 from invora_grpc.values import build
 
-__all__ = ["DEFAULT_TIMEOUT", "TARGET_ORG_KEY", "Binding", "CallOptions", "bind", "metadata", "request"]
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "TARGET_ORG_KEY",
+    "Binding",
+    "CallOptions",
+    "bind",
+    "load",
+    "message_class",
+    "metadata",
+    "request",
+    "stub_arguments",
+]
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds that a unary call may take, all in all."""
@@ -65,13 +76,14 @@ def bind(method: Method) -> Binding:
     Raises ImportError with an explanation if another package has already registered the same proto files with other
     content: one process can hold a proto file only once.
     """
-    file = catalog().service(method.service).file
-    load(file)
-    pool = descriptor_pool.Default()
-    classes = (
-        message_factory.GetMessageClass(pool.FindMessageTypeByName(n)) for n in (method.request, method.response)
-    )
-    return Binding(method, *classes)
+    load(catalog().service(method.service).file)
+    return Binding(method, message_class(method.request), message_class(method.response))
+
+
+@functools.cache
+def message_class(full_name: str) -> type[Message]:
+    """The class of a compiled message by its full name; its module must have been loaded. Raises KeyError."""
+    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(full_name))
 
 
 def load(file: str) -> None:

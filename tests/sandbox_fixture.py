@@ -14,9 +14,9 @@ import httpx
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from invora_grpc.call import message_class
 from invora_grpc.catalog import Method, catalog
 from invora_grpc.sandbox.server import Sandbox
-from invora_grpc.sandbox.service import message_class
 
 T = TypeVar("T")
 

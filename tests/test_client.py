@@ -261,29 +261,31 @@ def test_no_traceback_shows_the_token(client: Invora, gateway: Gateway) -> None:
     assert SECRET not in repr(client) + repr(vars(client)) + repr(client._core.settings)
 
 
-class _Rotating:
-    """A token source that hands out token-1, token-2, … and counts how often it was forced."""
+class Expiring:
+    """A gateway and a token source: token-1 is refused, and from then on the source hands out token-2."""
 
-    def __init__(self) -> None:
-        self.number = 1
+    def __init__(self, gateway: Gateway, answer: Any) -> None:
+        self._gateway, self._answer, self._number = gateway, answer, 1
 
-    def __call__(self) -> str:
-        return f"token-{self.number}"
+    def token(self) -> str:
+        return f"token-{self._number}"
+
+    def __call__(self, _: Any, context: grpc.ServicerContext) -> Any:
+        if self._gateway.received[-1].metadata["authorization"] == "Bearer token-1":
+            self._number = 2
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "expired")
+        return self._answer
+
+    @property
+    def sent(self) -> list[str]:
+        return [call.metadata["authorization"] for call in self._gateway.received]
 
 
 def test_a_refused_token_is_renewed_once_and_the_call_repeated(gateway: Gateway) -> None:
-    rotating = _Rotating()
-
-    def answer(_: Any, context: grpc.ServicerContext) -> Any:
-        if gateway.received[-1].metadata["authorization"] == "Bearer token-1":
-            rotating.number = 2
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "expired")
-        return customers.CreateResponse()
-
-    gateway.answers[CREATE] = answer
-    with Invora(endpoint=gateway.url, tokens=CallableToken(rotating)) as client:
+    expiring = gateway.answers[CREATE] = Expiring(gateway, customers.CreateResponse())
+    with Invora(endpoint=gateway.url, tokens=CallableToken(expiring.token)) as client:
         client.billing.customers.create(input={})
-    assert [r.metadata["authorization"] for r in gateway.received] == ["Bearer token-1", "Bearer token-2"]
+    assert expiring.sent == ["Bearer token-1", "Bearer token-2"]
 
 
 def test_a_token_that_cannot_be_renewed_is_not_sent_again(client: Invora, gateway: Gateway) -> None:
@@ -362,18 +364,10 @@ def test_what_is_no_stream_of_requests_is_refused(client: Invora, given: Any) ->
 
 
 def test_a_stream_renews_a_refused_token_before_its_first_message(gateway: Gateway) -> None:
-    rotating = _Rotating()
-
-    def answer(_: Any, context: grpc.ServicerContext) -> Any:
-        if gateway.received[-1].metadata["authorization"] == "Bearer token-1":
-            rotating.number = 2
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "expired")
-        return iter(())
-
-    gateway.answers[LIST_STREAM] = answer
-    with Invora(endpoint=gateway.url, tokens=CallableToken(rotating)) as client:
+    expiring = gateway.answers[LIST_STREAM] = Expiring(gateway, iter(()))
+    with Invora(endpoint=gateway.url, tokens=CallableToken(expiring.token)) as client:
         assert list(client.invoicing.documents.list_stream()) == []
-    assert [r.metadata["authorization"] for r in gateway.received] == ["Bearer token-1", "Bearer token-2"]
+    assert expiring.sent == ["Bearer token-1", "Bearer token-2"]
 
 
 def test_a_stream_that_is_left_half_way_is_cancelled_on_the_server(client: Invora, gateway: Gateway) -> None:

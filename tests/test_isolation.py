@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from sandbox_fixture import Running, running_sandbox
 
 from invora_grpc import InvalidArgument, Invora, NotFound, PermissionDenied, RpcError
+from invora_grpc.call import bind
 from invora_grpc.catalog import Method, catalog
 from invora_grpc.sandbox.engine import RESOURCES
 from invora_grpc.sandbox.server import HANDLERS
@@ -144,8 +145,6 @@ def rpc_of(client: Invora, method: Method) -> Any:
 def probes(method: Method, identifiers: set[str]) -> Iterator[dict[str, Any]]:
     """The empty request, and each identifier in each text field of the request."""
     yield {}
-    from invora_grpc.call import bind
-
     for field in bind(method).request_class.DESCRIPTOR.fields:
         if field.type == field.TYPE_STRING:
             for identifier in sorted(identifiers):

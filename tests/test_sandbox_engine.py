@@ -9,12 +9,13 @@ from typing import Any
 import grpc
 import pytest
 
+from invora_grpc.call import message_class
 from invora_grpc.catalog import catalog
 from invora_grpc.sandbox.dispatch import load_messages
 from invora_grpc.sandbox.engine import REGISTRY
 from invora_grpc.sandbox.engine_table import RESOURCES, Resource
 from invora_grpc.sandbox.idp import Caller
-from invora_grpc.sandbox.service import Call, Fault, message_class
+from invora_grpc.sandbox.service import Call, Fault
 from invora_grpc.sandbox.store import Store
 
 load_messages()

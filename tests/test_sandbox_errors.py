@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sandbox_fixture import Running, running_sandbox
 
+from invora_grpc.call import message_class
 from invora_grpc.catalog import catalog
 from invora_grpc.sandbox.dispatch import MOST_STATUS_BYTES, status_of
 from invora_grpc.sandbox.engine_shapes import dropped
 from invora_grpc.sandbox.engine_table import RESOURCE_OF, RESOURCES
-from invora_grpc.sandbox.service import Fault, invalid_fields, message_class
+from invora_grpc.sandbox.service import Fault, invalid_fields
 from invora_grpc.values import build
 
 Code = grpc.StatusCode

@@ -13,11 +13,12 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from invora_api.billing.wallets.v2 import service_pb2 as wallets
+from invora_grpc.call import message_class
 from invora_grpc.catalog import catalog
 from invora_grpc.sandbox import engine, engine_shapes, simple
 from invora_grpc.sandbox.dispatch import load_messages
 from invora_grpc.sandbox.idp import Caller
-from invora_grpc.sandbox.service import Call, Fault, message_class
+from invora_grpc.sandbox.service import Call, Fault
 from invora_grpc.sandbox.store import Store
 from invora_grpc.sandbox.totals import Line, calculate
 from invora_grpc.values import build, to_decimal

@@ -65,7 +65,7 @@ def _compile(files: Iterable[descriptor_pb2.FileDescriptorProto], wanted: list[s
         status = protoc.main(["protoc", f"--descriptor_set_in={descriptors}", *arguments, *wanted])
         if status != 0:
             raise RuntimeError(f"protoc ended with status {status}")
-        rewrite = _rewriter(wanted, package)
+        rewrite = _Rewriter(wanted, package)
         outputs = {}
         for name in wanted:
             stem = name.removesuffix(".proto").replace("-", "_")
@@ -107,9 +107,6 @@ class _Rewriter:
         old = match["plain"] or match["late"] or match["build"]
         new = self._modules.get(old)
         return whole.replace(old, new) if new else whole
-
-
-_rewriter = _Rewriter
 
 
 def _packages(outputs: Iterable[str]) -> list[str]:

@@ -7,7 +7,6 @@ what it logs of a failure is a traceback with an incident number: no request, no
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import logging
 import secrets
@@ -22,9 +21,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from invora_grpc.catalog import Method, Service, catalog
+from invora_grpc.call import load, message_class
+from invora_grpc.catalog import Method, catalog
 from invora_grpc.sandbox.gate import Metadata, admit
-from invora_grpc.sandbox.service import ERROR_DOMAIN, Call, Fault, Handler, message_class, shortened
+from invora_grpc.sandbox.service import ERROR_DOMAIN, Call, Fault, Handler, shortened
 from invora_grpc.sandbox.store import Store
 
 REQUEST_ID: Final = "x-request-id"
@@ -40,14 +40,9 @@ _log = logging.getLogger(__name__)
 
 
 def load_messages() -> None:
-    """Import the compiled module of every service, so that its messages are known to the default pool."""
+    """Load the messages of every service, so that reflection and handlers find them in the default pool."""
     for service in catalog():
-        importlib.import_module(_module(service))
-
-
-def _module(service: Service) -> str:
-    path = service.file.removeprefix("invora/").removesuffix(".proto")
-    return f"invora_api.{path.replace('/', '.')}_pb2"
+        load(service.file)
 
 
 class Dispatcher(grpc.GenericRpcHandler):

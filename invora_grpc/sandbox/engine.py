@@ -18,6 +18,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import Message
 
+from invora_grpc.call import message_class
 from invora_grpc.sandbox.engine_shapes import (
     Copying,
     copy_fields,
@@ -43,7 +44,6 @@ from invora_grpc.sandbox.service import (
     failed_precondition,
     first_of,
     invalid,
-    message_class,
     not_found,
     noting,
     refuse,

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from invora_api.identity.v2 import public_registration_service_pb2 as pb
+from invora_grpc.call import message_class
 from invora_grpc.catalog import catalog
 from invora_grpc.sandbox import engine, simple
 from invora_grpc.sandbox.businesses import connect
@@ -21,7 +22,7 @@ from invora_grpc.sandbox.idp import Caller
 from invora_grpc.sandbox.launch import SEEDS
 from invora_grpc.sandbox.model import Organization
 from invora_grpc.sandbox.registration import grant_connected, live_businesses, plan, profile
-from invora_grpc.sandbox.service import Call, message_class
+from invora_grpc.sandbox.service import Call
 from invora_grpc.sandbox.store import Store
 from invora_grpc.values import build
 

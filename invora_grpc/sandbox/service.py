@@ -7,7 +7,6 @@ only records of `call.org_id`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-from google.protobuf import message_factory
 from google.protobuf.message import Message
 
 if TYPE_CHECKING:
@@ -166,11 +164,3 @@ Registry = dict[str, Handler]
 def registry(service: str, **handlers: Callable[[Call, Any], Message]) -> Registry:
     """The registry of one service's handlers, given by RPC name; each may name the class of its own request."""
     return {f"/{service}/{name}": handler for name, handler in handlers.items()}
-
-
-@functools.cache
-def message_class(full_name: str) -> type[Message]:
-    """The class of a compiled message by its full name; its module must have been imported."""
-    from google.protobuf import descriptor_pool
-
-    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(full_name))
