@@ -1,58 +1,50 @@
-"""Token sources: where a client's bearer token comes from, and who fetches the next one.
+"""Token sources: where a client's bearer token comes from.
 
-With threads, one lock and one fetch at a time; what is asked and answered is in `invora_grpc.oidc`. This room must
-not import grpc or protobuf, starts no thread, writes no file, and loads httpx only when a token is really fetched.
+One token at a time is the business of `invora_grpc.renewal`, the talk with an issuer that of `invora_grpc.issuer`;
+asyncio is served by `invora_grpc.auth_aio`. This room must not import grpc, protobuf, httpx or asyncio, and writes no
+file.
 
-A secret is unwrapped only inside the expression that sends it. Errors are raised outside of the handlers that caught
-httpx's own, because those carry the request, and that carries the secret.
+A secret is wrapped where it enters, and unwrapped only inside the expression that sends it.
 """
 
 from __future__ import annotations
 
-import logging
+import random
 import time
-from collections.abc import Callable
-from copy import copy
-from threading import Event, Lock
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable, iscoroutinefunction
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from invora_grpc.config import (
-    Secret,
-    Settings,
-    header_safe,
-    parse_issuer,
-    parse_url,
-    require_credentials,
-    secret_header_safe,
-)
-from invora_grpc.errors import ConfigError, SignInError, one_line
-from invora_grpc.oidc import (
-    AccessToken,
-    Answer,
-    Verdict,
-    check_discovery,
-    discovery_url,
-    parse_token,
-    token_form,
-    verdict,
-)
+from invora_grpc.config import Secret, Settings, header_safe, require_credentials, secret_header_safe
+from invora_grpc.errors import ClosedError, ConfigError, SignInError
+from invora_grpc.issuer import Issuer
+from invora_grpc.oidc import AccessToken, read_grant, timed, token_form
+from invora_grpc.renewal import Renewing
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["CallableToken", "ClientCredentials", "RefreshToken", "StaticToken", "TokenSource", "token_source"]
+    from invora_grpc.client import Invora
 
-RETRY_PAUSE: Final = 10.0
-"""Seconds until the next try after a renewal ahead of time failed."""
-HTTP_TIMEOUT: Final = 5.0
-"""Seconds for one answer of the issuer."""
-MAX_BODY: Final = 1024 * 1024
-"""Bytes of an issuer's answer."""
-_LOG: Final = logging.getLogger("invora_grpc.auth")
+__all__ = [
+    "CallableToken",
+    "ClientCredentials",
+    "Impersonation",
+    "RefreshToken",
+    "StaticToken",
+    "TokenSource",
+    "peek_of",
+    "token_source",
+]
 
 
 class TokenSource(Protocol):
-    """Where a client gets its bearer token from. Called for every call, by any number of threads."""
+    """Where a client gets its bearer token from. Called for every call, by any number of threads.
+
+    A source may also have `peek() -> Secret | None`: the token to send now if that needs no waiting, else None. Clients
+    then ask that first.
+    """
 
     @property
     def describe(self) -> str:
@@ -68,145 +60,25 @@ class TokenSource(Protocol):
         ...
 
 
-class _Flight:
-    """One fetch that is under way, and how it ended: None if it was broken off."""
-
-    __slots__ = ("landed", "outcome")
-
-    def __init__(self) -> None:
-        self.landed = Event()
-        self.outcome: AccessToken | SignInError | None = None
+def peek_of(source: TokenSource) -> Callable[[], Secret | None]:
+    """The `peek` of a source; for one that has none, a function that always answers None."""
+    peek = getattr(source, "peek", None)
+    return peek if callable(peek) else _unknown
 
 
-class _Renewing:
-    """The current token, renewed by one thread at a time while the others wait for it, or go on with a good one."""
-
-    def __init__(self, fetch: Callable[[], AccessToken], clock: Callable[[], float]) -> None:
-        self._fetch, self._clock = fetch, clock
-        self._lock = Lock()
-        self._current: AccessToken | None = None
-        self._flight: _Flight | None = None
-        self._pause_until = float("-inf")
-
-    def token(self, force: bool, rejected: Secret | None) -> Secret:
-        while True:
-            with self._lock:
-                now, current, flight = self._clock(), self._current, self._flight
-                due = verdict(current, now, force, rejected)
-                fallback = current.value if current is not None and due is not Verdict.FETCH else None
-                if fallback is not None and (due is Verdict.USE or flight is not None or now < self._pause_until):
-                    return fallback
-                if flight is None:
-                    mine = self._flight = _Flight()
-                    break
-            flight.landed.wait()
-            if flight.outcome is not None:
-                return _landed(flight.outcome)
-        return self._lead(mine, fallback)
-
-    def _lead(self, flight: _Flight, fallback: Secret | None) -> Secret:
-        """Fetch for everybody who waits. A failed renewal ahead of time is no failure: the fallback is still good."""
-        try:
-            outcome = flight.outcome = self._attempt()
-        finally:
-            with self._lock:
-                self._flight = None
-                if isinstance(flight.outcome, AccessToken):
-                    self._current = flight.outcome
-                else:
-                    self._pause_until = self._clock() + RETRY_PAUSE
-            flight.landed.set()
-        return fallback if fallback is not None and isinstance(outcome, SignInError) else _landed(outcome)
-
-    def _attempt(self) -> AccessToken | SignInError:
-        try:
-            token = self._fetch()
-        except SignInError as error:
-            _LOG.debug("no token: %s", error)
-            return error
-        _LOG.debug("token renewed")
-        return token
+def _unknown() -> Secret | None:
+    return None
 
 
-def _landed(outcome: AccessToken | SignInError) -> Secret:
-    """The token, or the failure as an exception of this thread's own."""
-    if isinstance(outcome, AccessToken):
-        return outcome.value
-    raise copy(outcome)
-
-
-class _Issuer:
-    """Discovery, once, and token requests, over httpx."""
-
-    def __init__(self, issuer: str, grant: str, http: httpx.Client | None, clock: Callable[[], float]) -> None:
-        self.url, self.grant = parse_issuer(issuer), grant
-        self._http, self._clock = http, clock
-        self._endpoint: str | None = None
-
-    def ask(self, form: Secret) -> AccessToken:
-        """One token. Raises SignInError."""
-        if self._http is not None:
-            return self._ask(self._http, form)
-        import httpx
-
-        # no proxy on the way to a loopback issuer: the secret would cross it in plaintext
-        with httpx.Client(trust_env=parse_url("issuer", self.url).tls) as client:
-            return self._ask(client, form)
-
-    def _ask(self, client: httpx.Client, form: Secret) -> AccessToken:
-        if self._endpoint is None:
-            answer = self._answer(client, discovery_url(self.url), None)
-            self._endpoint = check_discovery(self.url, self.grant, answer)
-        now = self._clock()
-        answer = self._answer(client, self._endpoint, form)
-        if answer.status in (301, 302, 307, 308, 404, 405, 410):
-            self._endpoint = None  # it has moved: the next try looks again
-        return parse_token(self.url, self.grant, answer, now)
-
-    def _answer(self, client: httpx.Client, url: str, form: Secret | None) -> Answer:
-        answer = _exchange(client, url, form)
-        if isinstance(answer, str):
-            hint = "check the issuer's URL and the network"
-            raise SignInError(answer, issuer=self.url, grant=self.grant, hint=hint)
-        return answer
-
-
-def _exchange(client: httpx.Client, url: str, form: Secret | None) -> Answer | str:
-    """The answer, or in words why there is none. Does not raise, so that no httpx exception hangs on to the secret."""
-    import httpx
-
-    started = time.monotonic()
-    headers = {"accept": "application/json", "accept-encoding": "identity"}
-    if form is not None:
-        headers["content-type"] = "application/x-www-form-urlencoded"
-    try:
-        with client.stream(
-            "GET" if form is None else "POST",
-            url,
-            content=None if form is None else form.reveal(),
-            headers=headers,
-            follow_redirects=False,
-            timeout=HTTP_TIMEOUT,
-        ) as response:
-            body = bytearray()
-            for chunk in response.iter_raw():
-                body += chunk
-                if len(body) > MAX_BODY:
-                    return f"the answer is over {MAX_BODY} bytes"
-                if time.monotonic() - started > HTTP_TIMEOUT:
-                    return f"the answer took over {HTTP_TIMEOUT:g} s"
-            return Answer(response.status_code, bytes(body))
-    except httpx.ConnectError as error:
-        return f"no connection: {one_line(str(error), 200)}"
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return f"no answer: {type(error).__name__}"
-
-
-class ClientCredentials:
+class ClientCredentials(Renewing):
     """Server to server: client id and secret for a token (RFC 6749, 4.4). Raises ConfigError for bad arguments.
 
+    If the issuer is down for a moment it is asked up to two more times within ten seconds, unless there is a token to
+    go on with.
+
     `http` is an `httpx.Client` of your own, e.g. for a private certificate authority; it must not be one that logs
-    bodies. `clock` gives seconds that never run backwards.
+    bodies. `clock` gives seconds that never run backwards, `sleep` waits for some, and `jitter` gives random numbers
+    from 0 to 1.
     """
 
     def __init__(
@@ -218,29 +90,31 @@ class ClientCredentials:
         http: httpx.Client | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         client_secret = _wrap(client_secret)
-        self._issuer = _Issuer(issuer, "client_credentials", http, clock)
+        self._issuer = Issuer(issuer, "client_credentials", http, clock, sleep, jitter)
         self._client_id, self._secret, self._scope = header_safe("client_id", client_id), client_secret, scope
-        self._renewing = _Renewing(self._fetch, clock)
+        super().__init__(clock)
 
     @property
     def describe(self) -> str:
         return f"client credentials of {self._client_id!r} at {self._issuer.url}"
 
-    def token(self, force: bool = False, rejected: Secret | None = None) -> Secret:
-        return self._renewing.token(force, rejected)
-
-    def _fetch(self) -> AccessToken:
+    def _fetch(self, patient: bool) -> AccessToken:
         form = token_form(self._issuer.grant, self._client_id, client_secret=self._secret, scope=self._scope)
-        return self._issuer.ask(form)
+        return self._issuer.ask(form, repeatable=patient)
 
 
-class RefreshToken:
+class RefreshToken(Renewing):
     """A person's session: a refresh token for an access token, both new each time (RFC 6749, 6).
 
     The platform uses a refresh token up, so `on_rotated` gets every new one, before its access token is used: store
-    it there. It is called in the thread that fetched.
+    it there. It is called in the thread that fetched. For the same reason nothing is asked twice by itself, and a
+    session belongs to one process: after a fork, let one side make a new source.
+
+    `http`, `clock` and `jitter` are those of `ClientCredentials`.
     """
 
     def __init__(
@@ -253,29 +127,101 @@ class RefreshToken:
         *,
         on_rotated: Callable[[Secret], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         refresh_token = _wrap(refresh_token)
         client_secret = None if client_secret is None else _wrap(client_secret)
-        self._issuer = _Issuer(issuer, "refresh_token", http, clock)
+        self._issuer = Issuer(issuer, "refresh_token", http, clock, time.sleep, jitter)
         self._client_id, self._secret = header_safe("client_id", client_id), client_secret
         self._refresh, self._on_rotated = refresh_token, on_rotated
-        self._renewing = _Renewing(self._fetch, clock)
+        super().__init__(clock)
 
     @property
     def describe(self) -> str:
         return f"refresh token of {self._client_id!r} at {self._issuer.url}"
 
-    def token(self, force: bool = False, rejected: Secret | None = None) -> Secret:
-        return self._renewing.token(force, rejected)
-
-    def _fetch(self) -> AccessToken:
+    def _fetch(self, patient: bool) -> AccessToken:
         secrets = {"client_secret": self._secret, "refresh_token": self._refresh}
-        fresh = self._issuer.ask(token_form(self._issuer.grant, self._client_id, **secrets))
+        form = token_form(self._issuer.grant, self._client_id, **secrets)
+        fresh = self._issuer.ask(form, repeatable=False)
         if fresh.refresh_token is not None and fresh.refresh_token != self._refresh:
             self._refresh = fresh.refresh_token
             if self._on_rotated is not None:
                 self._on_rotated(self._refresh)
         return fresh
+
+
+class Impersonation(Renewing):
+    """Acts for a while as a user of another organization, with short-lived tokens of BeginImpersonation.
+
+    `client` begins, and begins again before a token ends; it needs the scope Invora.Admin.Impersonate. What its RPCs
+    raise passes through as it is; SignInError if the gateway's answer holds no usable token.
+
+        with Impersonation(client, user_id, org_id) as them:
+            theirs = client.with_options(tokens=them, org=org_id)
+
+    `clock` gives seconds that never run backwards, and `jitter` random numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        client: Invora,
+        user_id: str,
+        org_id: str | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._client, self._jitter = client, jitter
+        self._user_id = header_safe("user_id", user_id)
+        self._org_id = self._home = None if org_id is None else header_safe("org_id", org_id)
+        self._ended = False
+        super().__init__(clock)
+
+    @property
+    def describe(self) -> str:
+        where = f" in {self._org_id}" if self._org_id else ""
+        return f"impersonation of {self._user_id!r}{where}"
+
+    def end(self) -> None:
+        """End the impersonation at the gateway, as the user, and here: `token()` raises ClosedError from now on.
+
+        Ends the latest token; an earlier one that was renewed ends by itself. Does nothing if there is no token, or
+        no longer. What EndImpersonation raises passes through.
+        """
+        self._ended = True
+        last = self._retire()
+        if last is not None:
+            acting = self._client.with_options(tokens=StaticToken(last))
+            if self._home is not None:  # the client may be bound to an organization where the user is nobody
+                acting = acting.for_org(self._home, rebind=True)
+            acting.identity.impersonation.end_impersonation()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def _fetch(self, patient: bool) -> AccessToken:
+        if self._ended:
+            raise ClosedError(f"the {self.describe} has ended; make a new Impersonation")
+        begin, asked = self._client.identity.impersonation.begin_impersonation, self._clock()
+        org = {} if self._org_id is None else {"target_org_id": self._org_id}
+        value, lifetime, self._home, problem = _begun(begin(target_user_id=self._user_id, **org))
+        if value is None:
+            hint = "check that the gateway serves ImpersonationService as the schema has it"
+            raise SignInError(f"the answer {problem}", issuer="the gateway", grant="impersonation", hint=hint)
+        return timed(value, lifetime, asked, self._jitter())
+
+
+def _begun(answer: Any) -> tuple[Secret | None, float, str | None, str]:
+    """Token, lifetime in seconds, organization, and what is wrong. Never raises: `answer` holds the token in plain."""
+    told = {name: getattr(answer, name) for name in ("access_token", "expires_in", "token_type")}
+    value, lifetime, _, problem = read_grant(told)
+    return value, lifetime, answer.target_org_id or None, problem
 
 
 class StaticToken:
@@ -289,6 +235,10 @@ class StaticToken:
     def describe(self) -> str:
         return "a fixed token"
 
+    def peek(self) -> Secret | None:
+        """The token."""
+        return self._token
+
     def token(self, force: bool = False, rejected: Secret | None = None) -> Secret:
         return self._token
 
@@ -296,18 +246,52 @@ class StaticToken:
 class CallableToken:
     """A function of yours that returns the token to send. It is called for every call, and keeps tokens itself.
 
-    What it raises passes through as it is; ConfigError if what it returns is no token.
+    What it raises passes through as it is; ConfigError if what it returns is no token. A coroutine function, or one
+    that returns an awaitable, is for `AsyncInvora` only. Pickles if the function does.
     """
 
-    def __init__(self, fn: Callable[[], str | Secret]) -> None:
+    def __init__(self, fn: Callable[[], str | Secret | Awaitable[str | Secret]]) -> None:
+        if not callable(fn):
+            raise ConfigError("tokens", None, "give a function; a ready token is for StaticToken", "is no function")
         self._fn = fn
+        self.asynchronous = iscoroutinefunction(fn) or iscoroutinefunction(type(fn).__call__)
+        """Whether it has to be awaited, as far as one can tell without calling it."""
 
     @property
     def describe(self) -> str:
         return f"the token function {getattr(self._fn, '__name__', type(self._fn).__name__)}"
 
+    def peek(self) -> Secret | None:
+        """Always None: only the function knows."""
+        return None
+
     def token(self, force: bool = False, rejected: Secret | None = None) -> Secret:
-        return secret_header_safe("token", _wrap(self._fn()))
+        answer = None if self.asynchronous else self.ask()
+        if self.asynchronous or isawaitable(answer):
+            getattr(answer, "close", _unknown)()  # a coroutine that nobody will await
+            hint = "use AsyncInvora, or give a function that returns the token itself"
+            raise ConfigError("tokens", None, hint, f"{self.describe} has to be awaited")
+        return self.checked(answer)
+
+    def ask(self) -> Secret | Awaitable[object] | None:
+        """Call the function: its token, or what to await for it; None if it is neither."""
+        return taken(self._fn())
+
+    def checked(self, answer: Secret | None) -> Secret:
+        """The token, if it is one. Raises ConfigError."""
+        if answer is None:
+            hint = "return a string that is not empty, or a Secret"
+            raise ConfigError("token", None, hint, f"{self.describe} returned no token")
+        return secret_header_safe("token", answer)
+
+
+def taken(value: object) -> Secret | Awaitable[object] | None:
+    """A token that a function gave, wrapped; or what to await for it; or None. Never raises: `value` may be plain."""
+    if isinstance(value, Secret):
+        return value
+    if isinstance(value, str):
+        return Secret(value) if value else None
+    return value if isawaitable(value) else None
 
 
 def token_source(settings: Settings) -> TokenSource:

@@ -1,14 +1,15 @@
 """Access tokens as OpenID Connect has them, without I/O: what to ask an issuer, and what its answers mean.
 
-The same for threads and asyncio. This room fetches nothing, locks nothing and must not import grpc, protobuf or httpx;
-`invora_grpc.auth` does the fetching. Rules: OpenID Connect Discovery 1.0, section 4, and RFC 6749, sections 4.4, 5 and
-6. Secrets are wrapped before anything here can raise: tracebacks show local variables.
+This room fetches nothing, locks nothing, reads no clock and must not import grpc, protobuf or httpx;
+`invora_grpc.issuer` does the fetching. Rules: OpenID Connect Discovery 1.0, section 4, RFC 6749, sections 4.4, 5 and
+6, and RFC 9110, section 10.2.3. Secrets are wrapped before anything here can raise: tracebacks show local variables.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final
@@ -20,10 +21,15 @@ from invora_grpc.errors import ConfigError, SignInError
 __all__ = [
     "AccessToken",
     "Answer",
+    "NoAnswer",
     "Verdict",
     "check_discovery",
     "discovery_url",
+    "parse_retry_after",
     "parse_token",
+    "read_grant",
+    "retry_pause",
+    "timed",
     "token_form",
     "verdict",
 ]
@@ -32,6 +38,14 @@ DEFAULT_LIFETIME: Final = 43_200.0
 """Seconds that a token lives if the issuer does not say: the platform's 12 hours."""
 REFRESH_MARGIN: Final = 300.0
 """Seconds before the end at which a long-lived token is renewed; a short-lived one at half its life."""
+SPREAD: Final = 0.1
+"""The part of its life by which a token is renewed earlier still, at most: a fleet that started at the same second
+does not renew at the same second."""
+MIN_PAUSE: Final = 0.1
+MAX_PAUSE: Final = 0.5
+"""Seconds between two tries at an issuer that is down for a moment."""
+MAX_RETRY_AFTER: Final = 5.0
+"""Seconds that an issuer may ask for between two tries; it is not asked again if it wants more."""
 _MAX_LIFETIME: Final = 10 * 366 * 86_400
 
 
@@ -53,6 +67,17 @@ class Answer:
 
     status: int
     body: bytes = field(repr=False)
+    retry_after: float | None = None
+    """Seconds that the issuer wants to be left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Why there is no HTTP answer."""
+
+    problem: str
+    transient: bool = False
+    """Nothing was listening: nothing arrived there, and it may be different in a moment."""
 
 
 def discovery_url(issuer: str) -> str:
@@ -94,10 +119,10 @@ def token_form(grant: str, client_id: str, **fields: str | Secret | None) -> Sec
     )
 
 
-def parse_token(issuer: str, grant: str, answer: Answer, now: float) -> AccessToken:
-    """The token of a token answer; `now` is when it was asked for, in seconds. Raises SignInError if it holds none.
+def parse_token(issuer: str, grant: str, answer: Answer, now: float, fraction: float = 0.0) -> AccessToken:
+    """The token of a token answer. Raises SignInError if it holds none.
 
-    A long-lived token is due for renewal five minutes before its end, one of less than ten minutes at half-life.
+    `now` is when it was asked for, in seconds, and `fraction` as in `timed`.
     """
     if answer.status != 200:
         raise _refused(issuer, grant, answer)
@@ -105,8 +130,39 @@ def parse_token(issuer: str, grant: str, answer: Answer, now: float) -> AccessTo
     if value is None or problem:
         hint = "the issuer is no OpenID provider as expected: check its URL"
         raise SignInError(f"the token answer {problem}", issuer=issuer, grant=grant, status=answer.status, hint=hint)
-    ahead = now + max(lifetime - REFRESH_MARGIN, lifetime / 2)
-    return AccessToken(value, now + lifetime, ahead, refresh)
+    return timed(value, lifetime, now, fraction, refresh)
+
+
+def timed(
+    value: Secret, lifetime: float, now: float, fraction: float = 0.0, refresh: Secret | None = None
+) -> AccessToken:
+    """A token that lives `lifetime` seconds from `now`, when it was asked for.
+
+    A long-lived token is due for renewal five minutes before its end, one of less than ten minutes at half-life; both
+    up to a tenth of its life earlier, by `fraction`, a random number from 0 to 1. Only seconds since the request
+    count: the issuer's wall clock may be wrong, and so may ours, hence the times inside of a JWT are not looked at.
+    """
+    ahead = max(lifetime - REFRESH_MARGIN, lifetime / 2) - SPREAD * lifetime * fraction
+    return AccessToken(value, now + lifetime, now + ahead, refresh)
+
+
+def parse_retry_after(text: str | None) -> float | None:
+    """Seconds of a `Retry-After` header; None if there is none, or a date, which would need clocks that agree."""
+    return float(text) if text is not None and re.fullmatch("[0-9]{1,9}", text) else None
+
+
+def retry_pause(answer: Answer | NoAnswer, fraction: float) -> float | None:
+    """Seconds until another try is worth it; None if it is not.
+
+    It is if nothing was listening, and after HTTP 429 and 5xx, unless the issuer wants to be left alone for long.
+    `fraction` is a random number from 0 to 1.
+    """
+    pause = MIN_PAUSE + (MAX_PAUSE - MIN_PAUSE) * fraction
+    if isinstance(answer, NoAnswer):
+        return pause if answer.transient else None
+    wanted = answer.retry_after or 0.0
+    overloaded = answer.status == 429 or answer.status >= 500
+    return wanted + pause if overloaded and wanted <= MAX_RETRY_AFTER else None
 
 
 def _refused(issuer: str, grant: str, answer: Answer) -> SignInError:
@@ -123,25 +179,31 @@ def _refused(issuer: str, grant: str, answer: Answer) -> SignInError:
 
 
 def _read_token(body: bytes) -> tuple[Secret | None, float, Secret | None, str]:
-    """Token, lifetime in seconds, refresh token, and what is wrong. Never raises: its locals are plain."""
+    """As `read_grant`, of a body. Never raises: its locals are plain."""
     document = _json_object(body)
-    if document is None:
-        return None, 0.0, None, "is no JSON object"
+    return (None, 0.0, None, "is no JSON object") if document is None else read_grant(document)
+
+
+def read_grant(document: Mapping[str, object]) -> tuple[Secret | None, float, Secret | None, str]:
+    """Token, lifetime in seconds, refresh token, and what is wrong (RFC 6749, 5.1). Never raises: its locals are plain.
+
+    The lifetime is the platform's default if the document does not say.
+    """
     kind, lifetime = document.get("token_type"), document.get("expires_in", DEFAULT_LIFETIME)
     if not isinstance(kind, str) or kind.lower() != "bearer":
         return None, 0.0, None, "is for no bearer token"
     if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not 0 < lifetime <= _MAX_LIFETIME:
         return None, 0.0, None, "has a bad expires_in"
-    if not _is_token(document.get("access_token")):
+    value, refresh = _token(document.get("access_token")), _token(document.get("refresh_token"))
+    if value is None:
         return None, 0.0, None, "has no usable access_token"
-    refresh = document.get("refresh_token")
-    if refresh is not None and not _is_token(refresh):
+    if refresh is None and document.get("refresh_token") is not None:
         return None, 0.0, None, "has a bad refresh_token"
-    return Secret(document["access_token"]), float(lifetime), refresh and Secret(refresh), ""
+    return value, float(lifetime), refresh, ""
 
 
-def _is_token(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]+", value) is not None
+def _token(value: object) -> Secret | None:
+    return Secret(value) if isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]+", value) else None
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

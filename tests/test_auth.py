@@ -1,94 +1,25 @@
-"""Where tokens come from, when they are renewed, and who waits for whom. Against a real HTTP server on loopback."""
+"""When tokens are renewed, who waits for whom, and what shows no secret. Against a real HTTP server on loopback."""
 
-import gzip
-import json
 import logging
+import random
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qsl
 
 import httpx
 import pytest
+from auth_issuer import PLAIN, Clock, Issuer, Reply, as_json, never, running_issuer, text_with_locals
 
-from invora_grpc import auth
+from invora_grpc import renewal
 from invora_grpc.auth import ClientCredentials, RefreshToken
 from invora_grpc.config import Secret
-from invora_grpc.errors import ConfigError, SignInError
-
-PLAIN = "cl1ent" + "-s3cret&="
-Reply = tuple[int, dict[str, str], bytes]
-
-
-class Issuer:
-    """An identity provider: what it is asked is counted, what it answers can be replaced."""
-
-    def __init__(self) -> None:
-        self.discoveries = 0
-        self.forms: list[dict[str, str]] = []
-        self.on_discovery: Callable[[], Reply] = lambda: as_json(self.document())
-        self.on_token: Callable[[int], Reply] = lambda number: as_json(self.grant(number))
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.discoveries += self.path == "/.well-known/openid-configuration"
-                self.reply(outer.on_discovery())
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"])).decode()
-                outer.forms.append(dict(parse_qsl(body, strict_parsing=True)))
-                self.reply(outer.on_token(len(outer.forms)))
-
-            def reply(self, reply: Reply) -> None:
-                status, headers, body = reply
-                self.send_response(status)
-                for name, value in {**headers, "content-length": str(len(body))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None: ...
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, request: object, client_address: object) -> None:
-                """Clients that hang up in the middle of an answer are what some tests are about."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def document(self, **changes: object) -> dict[str, object]:
-        return {"issuer": self.url, "token_endpoint": f"{self.url}/oauth/v2/token", **changes}
-
-    def grant(self, number: int, **changes: object) -> dict[str, object]:
-        return {"access_token": f"token-{number}", "token_type": "Bearer", "expires_in": 43_200, **changes}
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def as_json(document: object, status: int = 200) -> Reply:
-    return status, {"content-type": "application/json"}, json.dumps(document).encode()
+from invora_grpc.errors import SignInError
 
 
 @pytest.fixture
 def issuer() -> Iterator[Issuer]:
-    issuer = Issuer()
-    thread = threading.Thread(target=issuer.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield issuer
-    issuer.server.shutdown()
-    issuer.server.server_close()
-    thread.join()
+    with running_issuer() as issuer:
+        yield issuer
 
 
 @pytest.fixture
@@ -98,13 +29,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def source(issuer: Issuer, clock: Clock) -> ClientCredentials:
-    return ClientCredentials(issuer.url, "abc", PLAIN, clock=clock)
-
-
-def text_with_locals(error: BaseException) -> str:
-    """All that a traceback with local variables shows, below the test's own frame."""
-    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    return ClientCredentials(issuer.url, "abc", PLAIN, clock=clock, sleep=clock.sleep, jitter=never)
 
 
 # --- client credentials ---
@@ -121,36 +46,6 @@ def test_a_token_costs_one_discovery_and_one_form(issuer: Issuer, source: Client
 def test_a_good_token_is_used_again(issuer: Issuer, source: ClientCredentials) -> None:
     assert {source.token() for _ in range(5)} == {Secret("token-1")}
     assert len(issuer.forms) == 1
-
-
-def test_discovery_is_asked_once(issuer: Issuer, source: ClientCredentials) -> None:
-    source.token()
-    source.token(force=True)
-    assert (issuer.discoveries, len(issuer.forms)) == (1, 2)
-
-
-def test_a_token_endpoint_that_is_gone_is_looked_up_again(issuer: Issuer, source: ClientCredentials) -> None:
-    source.token()
-    issuer.on_token = lambda number: (404, {}, b"")
-    with pytest.raises(SignInError):
-        source.token(force=True)
-    issuer.on_token = lambda number: as_json(issuer.grant(number))
-    assert source.token(force=True) == Secret("token-3")
-    assert issuer.discoveries == 2
-
-
-def test_an_http_client_of_the_callers_own_is_used(issuer: Issuer) -> None:
-    seen: list[str] = []
-    with httpx.Client(event_hooks={"request": [lambda request: seen.append(request.url.path)]}) as http:
-        ClientCredentials(issuer.url, "abc", PLAIN, http=http).token()
-    assert seen == ["/.well-known/openid-configuration", "/oauth/v2/token"]
-
-
-def test_a_proxy_never_sees_the_secret_on_its_way_to_loopback(
-    issuer: Issuer, source: ClientCredentials, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert source.token() == Secret("token-1")
 
 
 # --- time ---
@@ -195,26 +90,125 @@ def test_an_expired_token_is_never_returned(issuer: Issuer, source: ClientCreden
 
 
 def test_the_next_call_after_a_failure_tries_again(issuer: Issuer, source: ClientCredentials) -> None:
-    issuer.on_token = lambda number: as_json({}, 500) if number == 1 else as_json(issuer.grant(number))
+    issuer.on_token = lambda number: as_json({}, 400) if number == 1 else as_json(issuer.grant(number))
     with pytest.raises(SignInError):
         source.token()
     assert source.token() == Secret("token-2")
 
 
+@pytest.mark.parametrize(("lifetime", "due"), [(43_200, 38_580), (600, 240), (60, 24)])
+def test_renewal_is_up_to_a_tenth_of_the_life_earlier(issuer: Issuer, clock: Clock, lifetime: int, due: int) -> None:
+    issuer.on_token = lambda number: as_json(issuer.grant(number, expires_in=lifetime))
+    source = ClientCredentials(issuer.url, "abc", PLAIN, clock=clock, jitter=lambda: 1.0)
+    source.token()
+    clock.now = 1000.0 + due - 1
+    assert source.token() == Secret("token-1")
+    clock.now = 1000.0 + due
+    assert source.token() == Secret("token-2")
+
+
+def test_a_fleet_that_started_together_does_not_renew_together(issuer: Issuer, clock: Clock) -> None:
+    chance = random.Random(1)
+    fleet = [ClientCredentials(issuer.url, "abc", PLAIN, clock=clock, jitter=chance.random) for _ in range(20)]
+    for one in fleet:
+        one.token()
+    clock.now += 42_900 - 4_320 / 2
+    assert 5 <= sum(one.peek() is None for one in fleet) <= 15
+
+
+def test_the_times_inside_of_a_token_do_not_count(issuer: Issuer, source: ClientCredentials, clock: Clock) -> None:
+    ended_long_ago = "eyJhbGciOiJub25lIn0.eyJpYXQiOjAsImV4cCI6MX0."
+    issuer.on_token = lambda number: as_json(issuer.grant(number, access_token=ended_long_ago))
+    source.token()
+    clock.now += 42_000
+    assert source.token() == source.peek() == Secret(ended_long_ago)
+    assert len(issuer.forms) == 1
+
+
+def test_the_life_of_a_token_counts_from_when_it_was_asked_for(
+    issuer: Issuer, source: ClientCredentials, clock: Clock
+) -> None:
+    def slow(number: int) -> Reply:
+        clock.now += 4
+        return as_json(issuer.grant(number, expires_in=100))
+
+    issuer.on_token = slow
+    source.token()
+    clock.now = 1000.0 + 99.9
+    assert source.meanwhile() == Secret("token-1")
+    clock.now = 1000.0 + 100
+    assert source.meanwhile() is None
+
+
+# --- looking before asking ---
+
+
+def test_there_is_nothing_to_peek_at_before_the_first_token(issuer: Issuer, source: ClientCredentials) -> None:
+    assert source.peek() is None
+    assert issuer.discoveries == 0
+
+
+def test_a_good_token_can_be_peeked_at_until_it_is_due(issuer: Issuer, source: ClientCredentials, clock: Clock) -> None:
+    source.token()
+    clock.now = 1000.0 + 42_899
+    assert source.peek() == Secret("token-1")
+    clock.now += 1
+    assert source.peek() is None
+    assert source.meanwhile() == Secret("token-1")
+
+
+def test_after_a_failed_early_renewal_the_good_token_can_be_peeked_at_until_the_next_try(
+    issuer: Issuer, source: ClientCredentials, clock: Clock
+) -> None:
+    issuer.on_token = lambda number: as_json(issuer.grant(number, expires_in=12)) if number == 1 else (503, {}, b"")
+    source.token()
+    clock.now += 6
+    source.token()
+    clock.now += 5.9
+    assert source.peek() == Secret("token-1")
+    clock.now += 0.1
+    assert source.peek() is None
+
+
+def test_peeking_waits_for_no_lock(issuer: Issuer) -> None:
+    inside, release = threading.Event(), threading.Event()
+
+    def clock() -> float:
+        if threading.current_thread() is stuck:
+            inside.set()
+            release.wait(10)
+        return 0.0
+
+    source = ClientCredentials(issuer.url, "abc", PLAIN, clock=clock)
+    stuck = threading.Thread(target=source.token)
+    source.token()
+    stuck.start()
+    assert inside.wait(10)
+    try:
+        assert source.peek() == Secret("token-1")
+    finally:
+        release.set()
+        stuck.join(10)
+
+
 # --- threads ---
 
 
-def test_32_threads_cause_one_request(issuer: Issuer, source: ClientCredentials) -> None:
-    barrier = threading.Barrier(32)
+def test_200_threads_with_an_expired_token_cause_one_request(
+    issuer: Issuer, source: ClientCredentials, clock: Clock
+) -> None:
+    barrier = threading.Barrier(200)
+    source.token()
+    clock.now += 43_200
 
     def one() -> Secret:
         barrier.wait(10)
         return source.token()
 
-    with ThreadPoolExecutor(32) as pool:
-        tokens = {future.result(20) for future in [pool.submit(one) for _ in range(32)]}
-    assert tokens == {Secret("token-1")}
-    assert len(issuer.forms) == 1
+    with ThreadPoolExecutor(200) as pool:
+        tokens = {future.result(20) for future in [pool.submit(one) for _ in range(200)]}
+    assert tokens == {Secret("token-2")}
+    assert len(issuer.forms) == 2
 
 
 def test_32_threads_whose_token_was_refused_cause_one_renewal(issuer: Issuer, source: ClientCredentials) -> None:
@@ -245,7 +239,7 @@ def test_those_who_wait_for_a_fetch_share_its_failure_each_with_an_exception_of_
         release.wait(10)
         return as_json({"error": "invalid_client"}, 401)
 
-    monkeypatch.setattr(auth, "Event", Observed)
+    monkeypatch.setattr(renewal, "Event", Observed)
     issuer.on_token = refuse
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(source.token) for _ in range(8)]
@@ -272,7 +266,7 @@ def test_while_one_renews_early_the_others_go_on(issuer: Issuer, source: ClientC
     with ThreadPoolExecutor(1) as pool:
         renewing = pool.submit(source.token)
         assert asked.wait(10)
-        assert source.token() == Secret("token-1")
+        assert source.token() == source.peek() == Secret("token-1")
         release.set()
         assert renewing.result(10) == Secret("token-2")
     assert source.token() == Secret("token-2")
@@ -296,86 +290,6 @@ def test_a_token_that_is_no_longer_in_use_forces_nothing(issuer: Issuer, source:
     source.token()
     assert source.token(force=True, rejected=Secret("older")) == Secret("token-1")
     assert len(issuer.forms) == 1
-
-
-# --- discovery ---
-
-
-def test_an_issuer_must_be_https_unless_loopback() -> None:
-    with pytest.raises(ConfigError, match="is plaintext; use https://"):
-        ClientCredentials("http://auth.example", "abc", PLAIN)
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_no_redirect_is_followed(issuer: Issuer, source: ClientCredentials, status: int) -> None:
-    issuer.on_discovery = lambda: (status, {"location": f"{issuer.url}/elsewhere"}, b"")
-    with pytest.raises(SignInError, match="redirect"):
-        source.token()
-    issuer.on_discovery = lambda: as_json(issuer.document())
-    issuer.on_token = lambda number: (status, {"location": f"{issuer.url}/elsewhere"}, b"")
-    with pytest.raises(SignInError, match=str(status)):
-        source.token()
-    assert len(issuer.forms) == 1
-
-
-def test_a_huge_answer_is_cut_off(issuer: Issuer, source: ClientCredentials) -> None:
-    issuer.on_discovery = lambda: (200, {}, b" " * (1024 * 1024 + 1))
-    with pytest.raises(SignInError, match="over 1048576 bytes"):
-        source.token()
-
-
-def test_a_compressed_answer_is_not_inflated(issuer: Issuer, source: ClientCredentials) -> None:
-    issuer.on_discovery = lambda: (200, {"content-encoding": "gzip"}, gzip.compress(b" " * 50_000_000))
-    with pytest.raises(SignInError, match="no JSON object"):
-        source.token()
-
-
-def test_no_compression_is_asked_for(issuer: Issuer) -> None:
-    seen: set[str] = set()
-    with httpx.Client(event_hooks={"request": [lambda request: seen.add(request.headers["accept-encoding"])]}) as http:
-        ClientCredentials(issuer.url, "abc", PLAIN, http=http).token()
-    assert seen == {"identity"}
-
-
-def test_an_issuer_that_is_not_there_is_named(issuer: Issuer) -> None:
-    with pytest.raises(SignInError, match=r"http://127\.0\.0\.1:9 .*no connection.*check the issuer's URL"):
-        ClientCredentials("http://127.0.0.1:9", "abc", PLAIN).token()
-
-
-def test_a_silent_issuer_is_given_up(
-    issuer: Issuer, source: ClientCredentials, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    release = threading.Event()
-    issuer.on_discovery = lambda: (200, {}, str(release.wait(10)).encode())
-    monkeypatch.setattr(auth, "HTTP_TIMEOUT", 0.05)
-    with pytest.raises(SignInError, match="ReadTimeout"):
-        source.token()
-    release.set()
-
-
-# --- refusals ---
-
-
-def test_a_refusal_quotes_the_code_and_nothing_that_could_echo(issuer: Issuer, source: ClientCredentials) -> None:
-    issuer.on_token = lambda number: as_json({"error": "invalid_client", "error_description": f"not {PLAIN}"}, 401)
-    with pytest.raises(SignInError) as caught:
-        source.token()
-    error = caught.value
-    assert (error.issuer, error.grant, error.status, error.oauth_error) == (
-        issuer.url,
-        "client_credentials",
-        401,
-        "invalid_client",
-    )
-    assert "check the client id and secret" in str(error)
-    assert PLAIN not in str(error)
-
-
-def test_an_error_code_that_is_no_plain_word_is_not_quoted(issuer: Issuer, source: ClientCredentials) -> None:
-    issuer.on_token = lambda number: as_json({"error": PLAIN}, 400)
-    with pytest.raises(SignInError) as caught:
-        source.token()
-    assert caught.value.oauth_error is None
 
 
 # --- refresh tokens ---

@@ -5,10 +5,24 @@ import traceback
 from urllib.parse import parse_qsl
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from invora_grpc.config import Secret
 from invora_grpc.errors import SignInError
-from invora_grpc.oidc import Answer, Verdict, check_discovery, discovery_url, parse_token, token_form, verdict
+from invora_grpc.oidc import (
+    Answer,
+    NoAnswer,
+    Verdict,
+    check_discovery,
+    discovery_url,
+    parse_retry_after,
+    parse_token,
+    retry_pause,
+    timed,
+    token_form,
+    verdict,
+)
 
 ISSUER = "https://auth.example"
 PLAIN = "cl1ent" + "-s3cret&="
@@ -124,6 +138,50 @@ def test_a_token_is_used_then_renewed_ahead_then_fetched(
 ) -> None:
     body = json.dumps({"access_token": "t", "token_type": "Bearer", "expires_in": 100}).encode()
     assert verdict(parse_token(ISSUER, "g", Answer(200, body), 0.0), now, force, rejected) is expected
+
+
+@given(
+    lifetime=st.floats(0.001, 1e8),
+    now=st.floats(0, 1e9),
+    fraction=st.floats(0, 1),
+)
+def test_a_token_is_always_due_before_its_end_and_never_before_a_third_of_its_life(
+    lifetime: float, now: float, fraction: float
+) -> None:
+    token = timed(Secret("t"), lifetime, now, fraction)
+    assert now + 0.39 * lifetime - 1e-6 <= token.refresh_at <= token.expires_at == now + lifetime
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0.0), ("120", 120.0), (None, None), ("", None), ("1.5", None), ("-1", None), ("٣", None), ("9" * 10, None)],
+)
+def test_retry_after_is_whole_seconds(text: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(text) == seconds
+
+
+@given(st.text())
+def test_no_retry_after_is_a_surprise(text: str) -> None:
+    assert (parse_retry_after(text) or 0.0) >= 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "pause"),
+    [
+        (Answer(200, b""), None),
+        (Answer(401, b""), None),
+        (Answer(401, b"", 1.0), None),
+        (Answer(429, b""), 0.3),
+        (Answer(500, b""), 0.3),
+        (Answer(503, b"", 5.0), 5.3),
+        (Answer(503, b"", 5.1), None),
+        (NoAnswer("refused", transient=True), 0.3),
+        (NoAnswer("too slow"), None),
+    ],
+    ids=repr,
+)
+def test_what_may_be_different_in_a_moment_is_worth_another_try(answer: Answer | NoAnswer, pause: float | None) -> None:
+    assert retry_pause(answer, 0.5) == (None if pause is None else pytest.approx(pause))
 
 
 def test_without_a_token_one_is_fetched() -> None:
