@@ -30,7 +30,7 @@ gen-check: $(READY)
 	$(BIN)/python -m invora_grpc.codegen check
 
 bench: $(READY)
-	$(BIN)/python bench/call.py
+	$(BIN)/python bench
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,8 +15,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from invora_grpc.aio import AsyncInvora as AsyncInvora
     from invora_grpc.auth import CallableToken as CallableToken
     from invora_grpc.auth import ClientCredentials as ClientCredentials
+    from invora_grpc.auth import Impersonation as Impersonation
     from invora_grpc.auth import RefreshToken as RefreshToken
     from invora_grpc.auth import StaticToken as StaticToken
     from invora_grpc.auth import TokenSource as TokenSource
@@ -28,9 +30,18 @@ if TYPE_CHECKING:
     from invora_grpc.errors import RequestError as RequestError
     from invora_grpc.errors import SignInError as SignInError
     from invora_grpc.errors import UnconfirmedSchema as UnconfirmedSchema
-    from invora_grpc.reading import read as read
+    from invora_grpc.filters import Expression as Expression
+    from invora_grpc.filters import F as F
+    from invora_grpc.journal import Journal as Journal
+    from invora_grpc.journal import JournalError as JournalError
+    from invora_grpc.paging import CursorExpired as CursorExpired
+    from invora_grpc.paging import CursorLoop as CursorLoop
+    from invora_grpc.paging import MoreExists as MoreExists
     from invora_grpc.reading import to_decimal as to_decimal
     from invora_grpc.reading import to_json as to_json
+    from invora_grpc.reading import to_python as to_python
+    from invora_grpc.retry import Reconciliation as Reconciliation
+    from invora_grpc.retry import Retry as Retry
     from invora_grpc.status import Aborted as Aborted
     from invora_grpc.status import AlreadyExists as AlreadyExists
     from invora_grpc.status import Cancelled as Cancelled
@@ -40,6 +51,7 @@ if TYPE_CHECKING:
     from invora_grpc.status import Internal as Internal
     from invora_grpc.status import InvalidArgument as InvalidArgument
     from invora_grpc.status import NotFound as NotFound
+    from invora_grpc.status import OutcomeUnknown as OutcomeUnknown
     from invora_grpc.status import OutOfRange as OutOfRange
     from invora_grpc.status import PermissionDenied as PermissionDenied
     from invora_grpc.status import ResourceExhausted as ResourceExhausted
@@ -51,15 +63,20 @@ if TYPE_CHECKING:
     from invora_grpc.values import build as build
 
 _ROOMS = {
-    "auth": ("CallableToken", "ClientCredentials", "RefreshToken", "StaticToken", "TokenSource"),
+    "aio": ("AsyncInvora",),
+    "auth": ("CallableToken", "ClientCredentials", "Impersonation", "RefreshToken", "StaticToken", "TokenSource"),
     "client": ("Invora",),
     "config": ("Secret",),
     "errors": ("ClosedError", "ConfigError", "InvoraError", "RequestError", "SignInError", "UnconfirmedSchema"),
-    "reading": ("read", "to_decimal", "to_json"),
+    "filters": ("Expression", "F"),
+    "journal": ("Journal", "JournalError"),
+    "paging": ("CursorExpired", "CursorLoop", "MoreExists"),
+    "reading": ("to_decimal", "to_json", "to_python"),
+    "retry": ("Reconciliation", "Retry"),
     "status": (
         *("Aborted", "AlreadyExists", "Cancelled", "DataLoss", "DeadlineExceeded", "FailedPrecondition", "Internal"),
-        *("InvalidArgument", "NotFound", "OutOfRange", "PermissionDenied", "ResourceExhausted", "RpcError"),
-        *("Unauthenticated", "Unavailable", "Unimplemented", "Unknown"),
+        *("InvalidArgument", "NotFound", "OutOfRange", "OutcomeUnknown", "PermissionDenied", "RpcError"),
+        *("ResourceExhausted", "Unauthenticated", "Unavailable", "Unimplemented", "Unknown"),
     ),
     "values": ("build",),
 }

@@ -1,6 +1,6 @@
 """The call plan: from a method of the catalog and Python values to what goes over the wire.
 
-Pure and shared by both clients: message classes, the request, metadata, deadline. Nothing here sends anything, and
+Pure and shared by both clients: message classes, the request, options, metadata. Nothing here sends anything, and
 nothing here knows a channel.
 """
 
@@ -8,46 +8,207 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
 from invora_grpc.catalog import Method, catalog
-from invora_grpc.errors import RequestError
+from invora_grpc.config import header_safe
+from invora_grpc.errors import ConfigError, RequestError
+from invora_grpc.retry import NEVER, Retry
 from invora_grpc.values import build
+from invora_grpc.verifying import verifier_of
+
+if TYPE_CHECKING:
+    from grpc import Compression
 
 __all__ = [
+    "DEFAULT_IDLE_TIMEOUT",
     "DEFAULT_TIMEOUT",
     "TARGET_ORG_KEY",
+    "UNSET",
     "Binding",
     "CallOptions",
     "bind",
+    "changed",
     "load",
     "message_class",
     "metadata",
+    "no_token",
+    "organization",
     "request",
-    "stub_arguments",
+    "seconds",
 ]
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds that a unary call may take, all in all."""
+DEFAULT_IDLE_TIMEOUT: Final = 120.0
+"""Seconds that a stream may stay silent."""
 TARGET_ORG_KEY: Final = "x-target-org-id"
 """The metadata key that names the organization to act in."""
+_METADATA_KEY: Final = re.compile(r"[0-9a-z_.-]{1,200}")
+_METADATA_TEXT: Final = re.compile(r"[\x20-\x7e]*")
+_RESERVED: Final[Mapping[str, str]] = {
+    "authorization": "the client's token source sets it: see tokens",
+    TARGET_ORG_KEY: "use for_org",
+    "te": "gRPC sets it itself",
+    "content-type": "gRPC sets it itself",
+    "user-agent": "set it as a channel option, grpc.primary_user_agent",
+}
+
+Pair = tuple[str, str | bytes]
 
 
-@dataclass(frozen=True, slots=True)
+UNSET: Final[Any] = ...
+"""The default of an option that may be None."""
+
+
+def no_token() -> None:
+    """A peek that knows no token."""
+
+
+@dataclass(frozen=True)
 class CallOptions:
     """What holds for every call of a client, and is no part of a request."""
 
+    source: Any = None
+    """Where the bearer token comes from: a TokenSource."""
+    tokens: Any = None
+    """The same as the client asks it: itself, or AsyncTokens around it."""
+    peek: Callable[[], Any] = no_token
+    """The token, if it is known without waiting."""
     org: str | None = None
     """The organization to act in; None: the token's own."""
     timeout: float | None = DEFAULT_TIMEOUT
-    """Seconds until the deadline of a unary call; None: no deadline."""
+    """Seconds until the deadline of a unary call, all tries included; None: no deadline."""
     stream_timeout: float | None = None
     """Seconds until the deadline of a streaming call; None: no deadline."""
+    idle_timeout: float | None = DEFAULT_IDLE_TIMEOUT
+    """Seconds that a stream may stay silent while it is waited for; None: for ever."""
+    metadata: tuple[Pair, ...] = ()
+    """More metadata of the caller's own."""
+    idempotency_key: str | None = None
+    """The key for the creates of this client."""
+    retry: Retry = field(default_factory=Retry)
+    wait_for_ready: bool | None = None
+    compression: Compression | None = None
+    pairs: tuple[Pair, ...] = field(init=False, default=())
+    """All metadata but the bearer token."""
+
+    def __post_init__(self) -> None:
+        self.__dict__["pairs"] = self._all_pairs()
+
+    def but(self, **new: Any) -> CallOptions:
+        """The same options, with these new. Not checked: see `changed`."""
+        made = object.__new__(CallOptions)
+        made.__dict__.update(self.__dict__, **new)
+        made.__dict__["pairs"] = made._all_pairs()
+        return made
+
+    def _all_pairs(self) -> tuple[Pair, ...]:
+        return self.metadata if self.org is None else ((TARGET_ORG_KEY, self.org), *self.metadata)
+
+
+def changed(
+    options: CallOptions,
+    *,
+    timeout: object = UNSET,
+    stream_idle_timeout: object = UNSET,
+    metadata: object = UNSET,
+    idempotency_key: object = UNSET,
+    retry: object = UNSET,
+    wait_for_ready: object = UNSET,
+    compression: object = UNSET,
+) -> CallOptions:
+    """The options with what was given changed; UNSET leaves one as it is. Raises ConfigError naming the option."""
+    new: dict[str, Any] = {}
+    if timeout is not UNSET:
+        new["timeout"] = new["stream_timeout"] = seconds("timeout", timeout)
+    if stream_idle_timeout is not UNSET:
+        new["idle_timeout"] = seconds("stream_idle_timeout", stream_idle_timeout)
+    if metadata is not UNSET:
+        new["metadata"] = tuple(_pairs(metadata))
+    if idempotency_key is not UNSET:
+        new["idempotency_key"] = _key(idempotency_key)
+    if retry is not UNSET:
+        new["retry"] = _retry(retry)
+    if wait_for_ready is not UNSET:
+        if wait_for_ready is not None and not isinstance(wait_for_ready, bool):
+            raise ConfigError("wait_for_ready", wait_for_ready, "give True, False or None")
+        new["wait_for_ready"] = wait_for_ready
+    if compression is not UNSET:
+        new["compression"] = _compression(compression)
+    return options.but(**new)
+
+
+def organization(org_id: object) -> str:
+    """An organization's id as it may stand in a header. Raises ConfigError for all else: a call without its
+    organization would act in the caller's own."""
+    if not isinstance(org_id, str) or not org_id.strip():
+        raise ConfigError("org_id", org_id, "give the organization's id as a string", "is no organization id")
+    return header_safe("org_id", org_id)
+
+
+def seconds(name: str, value: object) -> float | None:
+    """A timeout in seconds, None for none. Raises ConfigError."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e7:
+        raise ConfigError(name, value, "give seconds above 0, or None for no deadline", "is no timeout")
+    return float(value)
+
+
+def _retry(value: object) -> Retry:
+    if isinstance(value, Retry):
+        return value
+    if not isinstance(value, bool):
+        raise ConfigError("retry", value, "give True, False, or a Retry(tries=…)", "is no retry policy")
+    return Retry() if value else NEVER
+
+
+def _key(value: object) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value.strip() or len(value) > 200):
+        hint = "give text of 1 to 200 characters that identifies what is to be created, e.g. an order number"
+        raise ConfigError("idempotency_key", value, hint, "is no key")
+    return value
+
+
+def _compression(value: object) -> Any:
+    from grpc import Compression
+
+    if value is None or isinstance(value, Compression):
+        return value
+    named = {"gzip": Compression.Gzip, "deflate": Compression.Deflate, "none": Compression.NoCompression}
+    if not isinstance(value, str) or value not in named:
+        raise ConfigError("compression", value, f"use one of {', '.join(named)}, or a grpc.Compression")
+    return named[value]
+
+
+def _pairs(given: object) -> Iterable[Pair]:
+    pairs = given.items() if isinstance(given, Mapping) else given
+    if not isinstance(pairs, Iterable) or isinstance(pairs, str | bytes):
+        raise ConfigError("metadata", type(given).__name__, "give a mapping, or pairs of key and value")
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ConfigError("metadata", type(pair).__name__, "give pairs of key and value")
+        yield _pair(*pair)
+
+
+def _pair(key: object, value: object) -> Pair:
+    """One entry, checked. Values may be secret: no message shows one."""
+    if not isinstance(key, str) or not _METADATA_KEY.fullmatch(key):
+        raise ConfigError("metadata", key, "keys are lower-case letters, digits, '-', '_' and '.'", "is no key")
+    if key in _RESERVED or key.startswith("grpc-"):
+        raise ConfigError("metadata", key, _RESERVED.get(key, "gRPC sets it itself"), "is not free to use")
+    if key.endswith("-bin") != isinstance(value, bytes):
+        raise ConfigError(f"metadata.{key}", type(value).__name__, "keys that end with -bin take bytes, others text")
+    if isinstance(value, bytes) or (isinstance(value, str) and _METADATA_TEXT.fullmatch(value)):
+        return key, value
+    raise ConfigError(f"metadata.{key}", "***", "use printable ASCII, or a key that ends with -bin, and bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +218,8 @@ class Binding:
     method: Method
     request_class: type[Message]
     response_class: type[Message]
-
-    @property
-    def serialize(self) -> Callable[[Message], bytes]:
-        """Request → bytes."""
-        return self.request_class.SerializeToString
-
-    @property
-    def parse(self) -> Callable[[bytes], Message]:
-        """Bytes → response."""
-        return self.response_class.FromString
+    verify: Callable[[Message], None] | None = None
+    """Refuses values of a ready message that must not be sent; None if its type can hold none."""
 
 
 @functools.cache
@@ -77,7 +230,8 @@ def bind(method: Method) -> Binding:
     content: one process can hold a proto file only once.
     """
     load(catalog().service(method.service).file)
-    return Binding(method, message_class(method.request), message_class(method.response))
+    request_class = message_class(method.request)
+    return Binding(method, request_class, message_class(method.response), verifier_of(request_class))
 
 
 @functools.cache
@@ -100,27 +254,26 @@ def load(file: str) -> None:
 
 
 def request(binding: Binding, given: object, fields: Mapping[str, object]) -> Message:
-    """Build the request from a message or mapping, or from keyword arguments.
+    """The request from a message or mapping, or from keyword arguments.
 
-    Raises RequestError, before anything is sent, for what does not fit the schema or for both at once.
+    A message of the right type is checked and taken as it is, without a copy. Raises RequestError, before anything is
+    sent, for what does not fit the schema or for both at once.
     """
     if given is None:
         return build(binding.request_class, fields)
     if fields:
         name = next(iter(fields))
         raise RequestError(name, fields[name], "give the request, or its fields as keyword arguments", "came with both")
+    if type(given) is binding.request_class:
+        if binding.verify is not None:
+            binding.verify(given)
+        return given
     if not isinstance(given, Message | Mapping):
         hint = f"give a {binding.method.request}, a mapping of its fields, or keyword arguments"
         raise RequestError("request", given, hint, f"is a {type(given).__name__}")
     return build(binding.request_class, given)
 
 
-def metadata(token: str, options: CallOptions) -> tuple[tuple[str, str], ...]:
-    """What a call carries: the bearer token and the organization to act in."""
-    bearer = ("authorization", f"Bearer {token}")
-    return (bearer, (TARGET_ORG_KEY, options.org)) if options.org is not None else (bearer,)
-
-
-def stub_arguments(binding: Binding) -> dict[str, Any]:
-    """Keyword arguments for the multi-callables of a grpc channel."""
-    return {"request_serializer": binding.serialize, "response_deserializer": binding.parse}
+def metadata(token: str, options: CallOptions) -> tuple[Pair, ...]:
+    """What a call carries: the bearer token, the organization to act in, and the caller's own pairs."""
+    return (("authorization", f"Bearer {token}"), *options.pairs)

@@ -41,6 +41,8 @@ def one_line(text: str, limit: int = 1000) -> str:
     For words that a server sent: terminal escapes, control characters, lone surrogates and the marks that reorder
     text are dropped; line breaks become a space. Letters of every script stay as they are.
     """
+    if len(text) <= limit and text.isprintable() and "  " not in text:  # as nearly all of it is
+        return text.strip()
     plain = _ESCAPE_SEQUENCE.sub("", text[: limit * 8])
     line = " ".join("".join(char for char in plain if char.isspace() or not _is_unsafe(char)).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
@@ -48,6 +50,8 @@ def one_line(text: str, limit: int = 1000) -> str:
 
 def escaped(text: str) -> str:
     """`text` with unsafe characters written as escapes: for words that a caller gave, where nothing may vanish."""
+    if text.isprintable():
+        return text
     return "".join(_escape(char) if _is_unsafe(char) or char in "\u2028\u2029" else char for char in text)
 
 
@@ -70,8 +74,17 @@ def _escape(char: str) -> str:
 class InvoraError(Exception):
     """The base of everything that this package raises.
 
-    Errors pickle and copy with their attributes, so that they cross process pools unharmed.
+    Errors pickle and copy with their attributes, so that they cross process pools unharmed, and are equal if they say
+    the same.
     """
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.args == other.args and self._state() == other._state()
+
+    def __hash__(self) -> int:
+        return hash((type(self), str(self)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self._state())

@@ -9,15 +9,16 @@ means on the gateway as its public guides say.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import grpc
 
-from invora_grpc.errors import InvoraError, one_line
+from invora_grpc.errors import InvoraError, RequestError, one_line
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -39,6 +40,7 @@ __all__ = [
     "InvalidArgument",
     "NotFound",
     "OutOfRange",
+    "OutcomeUnknown",
     "PermissionDenied",
     "ResourceExhausted",
     "RpcError",
@@ -219,6 +221,45 @@ class Unauthenticated(RpcError):
     """UNAUTHENTICATED: the token is missing, wrong or expired."""
 
 
+class OutcomeUnknown(RpcError):
+    """A write failed in a way that leaves open whether it was carried out: neither success nor failure.
+
+    `code`, `message` and `details` are those of the failure, which is `__cause__`. Do not simply send the call again,
+    unless it has a key: `reconcile()` looks up what is stored. After a pickle, `reconcile` is no longer possible.
+    """
+
+    keys: tuple[str, ...]
+    """The keys that the call's records were to have; empty for calls without one."""
+
+    def __init__(self, cause: RpcError, *, keys: tuple[str, ...] = ()) -> None:
+        self.__dict__.update(cause.__dict__)
+        self.keys = keys
+        self._look: Callable[[], Any] | None = None
+        way = f"the key is {', '.join(keys[:3])}{'…' if len(keys) > 3 else ''}: " if keys else ""
+        way += "reconcile() looks it up" if keys else "look at the record before you repeat it"
+        InvoraError.__init__(self, f"outcome unknown, it may have been carried out ({way}): {cause}")
+        self.hint = way
+        self.__cause__ = cause
+
+    @property
+    def key(self) -> str | None:
+        """The key, if it is one."""
+        return self.keys[0] if len(self.keys) == 1 else None
+
+    def reconcile(self) -> Any:
+        """Look at what is stored now: a `Reconciliation`. With the asynchronous client, await it.
+
+        Raises the RpcError of a look-up that failed, and RequestError if the call had no key to look up.
+        """
+        if self._look is None:
+            hint = "get the record yourself, by what identifies it"
+            raise RequestError("reconcile", self.method, hint, "has no key to look up, or comes out of a pickle")
+        return self._look()
+
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "_look": None}
+
+
 _KINDS: Final[tuple[type[RpcError], ...]] = (
     *(Cancelled, Unknown, InvalidArgument, DeadlineExceeded, NotFound, AlreadyExists, PermissionDenied, Aborted),
     *(ResourceExhausted, FailedPrecondition, OutOfRange, Unimplemented, Internal, Unavailable, DataLoss),
@@ -344,29 +385,35 @@ def _decode(binary: bytes) -> _Details:
     """The details of a serialised `google.rpc.Status`; empty if there are none or they are broken."""
     if not binary:
         return _Details()
-    from google.protobuf.message import DecodeError
-
-    importlib.import_module("google.rpc.error_details_pb2")  # registers the standard types
+    status_class, unpacked, decode_error = _decoders()
     try:
-        status = importlib.import_module("google.rpc.status_pb2").Status.FromString(binary)
-    except DecodeError:
+        status = status_class.FromString(binary)
+    except decode_error:
         return _Details()
-    messages = tuple(_unpacked(item) for item in status.details)
-    info = next((item for item in messages if _name(item) == "google.rpc.ErrorInfo"), None)
-    retry = next((item for item in messages if _name(item) == "google.rpc.RetryInfo"), None)
+    messages = tuple([unpacked(item) for item in status.details])
+    named = {_name(item): item for item in reversed(messages)}  # of several, the first counts
+    info, retry = named.get("google.rpc.ErrorInfo"), named.get("google.rpc.RetryInfo")
     return _Details(status.message, messages, _error_info(info), tuple(_violations(messages)), _retry_after(retry))
 
 
-def _unpacked(packed: Any) -> Message:
-    """The message inside an Any, or the Any itself if its type is not in the default pool or its bytes are broken."""
+@functools.cache
+def _decoders() -> tuple[Any, Callable[[Any], Message], type[Exception]]:
+    """`google.rpc.Status`, a function that unpacks an Any, and what broken bytes raise. Loads protobuf."""
     from google.protobuf import descriptor_pool, message_factory
     from google.protobuf.message import DecodeError
 
-    try:
-        descriptor = descriptor_pool.Default().FindMessageTypeByName(packed.type_url.rpartition("/")[2])
-        return message_factory.GetMessageClass(descriptor).FromString(packed.value)
-    except (KeyError, DecodeError):
-        return cast("Message", packed)
+    importlib.import_module("google.rpc.error_details_pb2")  # registers the standard types
+    pool = descriptor_pool.Default()
+
+    def unpacked(packed: Any) -> Message:
+        """What is inside; the Any itself if its type is not in the default pool or its bytes are broken."""
+        try:
+            descriptor = pool.FindMessageTypeByName(packed.type_url.rpartition("/")[2])
+            return message_factory.GetMessageClass(descriptor).FromString(packed.value)
+        except (KeyError, DecodeError):
+            return cast("Message", packed)
+
+    return importlib.import_module("google.rpc.status_pb2").Status, unpacked, DecodeError
 
 
 def _name(message: Message) -> str:

@@ -33,6 +33,8 @@ class Gateway(grpc.GenericRpcHandler):
     """Answers every method of the catalog with an empty response, or with what `answers` has for its path."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
+    streams: dict[str, Answer] = field(default_factory=dict)
+    """Answers that get the requests as they come, and are not recorded with them."""
     received: list[Received] = field(default_factory=list)
     address: str = ""
     _lock: Any = field(default_factory=threading.Lock)
@@ -53,6 +55,8 @@ class Gateway(grpc.GenericRpcHandler):
         make = getattr(grpc, f"{kind}_rpc_method_handler")
 
         def respond(request: Any, context: grpc.ServicerContext) -> Any:
+            if method.path in self.streams:
+                return self.streams[method.path](request, context)
             metadata = {key: str(value) for key, value in context.invocation_metadata()}
             got = request if isinstance(request, Message) else list(request)
             with self._lock:

@@ -33,6 +33,7 @@ from invora_grpc import (
 from invora_grpc.catalog import catalog
 
 CREATE = "/invora.billing.customers.v2.CustomerService/Create"
+LIST = "/invora.billing.customers.v2.CustomerService/List"
 LIST_STREAM = "/invora.documents.v2.DocumentsService/ListStream"
 STREAM_CREATE = "/invora.documents.v2.DocumentsService/StreamCreate"
 SECRET = "s3cr3t-t0k3n"
@@ -111,7 +112,7 @@ def test_a_call_carries_the_bearer_token_and_a_deadline(client: Invora, gateway:
     assert call.metadata["authorization"] == f"Bearer {SECRET}"
     assert "x-target-org-id" not in call.metadata
     assert call.time_remaining is not None
-    assert 0 < call.time_remaining <= 7
+    assert 0 < call.time_remaining < 7.5  # gRPC rounds what it sends up
 
 
 def test_for_org_routes_calls_and_leaves_the_first_client_alone(client: Invora, gateway: Gateway) -> None:
@@ -121,7 +122,7 @@ def test_for_org_routes_calls_and_leaves_the_first_client_alone(client: Invora, 
 
 
 def test_for_org_shares_the_channel(client: Invora) -> None:
-    assert client.for_org("tnt_1")._core is client._core
+    assert client.for_org("tnt_1")._connection is client._connection
 
 
 @pytest.mark.parametrize("org", ["", "a b", "a\r\nx-admin: 1", "ünde", None, 7])
@@ -244,10 +245,10 @@ def test_a_status_becomes_its_own_exception(client: Invora, gateway: Gateway) ->
 
 def test_an_answer_that_does_not_come_in_time_is_a_deadline_error(client: Invora, gateway: Gateway) -> None:
     released = threading.Event()
-    gateway.answers[CREATE] = lambda _, __: released.wait(10) and customers.CreateResponse()
+    gateway.answers[LIST] = lambda _, __: released.wait(10) and customers.ListResponse()
     try:
         with pytest.raises(DeadlineExceeded):
-            client.with_options(timeout=0.2).billing.customers.create(input={})
+            client.with_options(timeout=0.2).billing.customers.list()
     finally:
         released.set()
 
@@ -258,7 +259,7 @@ def test_no_traceback_shows_the_token(client: Invora, gateway: Gateway) -> None:
         client.billing.customers.create(input={})
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert SECRET not in shown
-    assert SECRET not in repr(client) + repr(vars(client)) + repr(client._core.settings)
+    assert SECRET not in repr(client) + repr(vars(client)) + repr(client._connection.settings)
 
 
 class Expiring:
@@ -357,7 +358,7 @@ def test_an_exception_of_the_callers_own_requests_comes_through(client: Invora) 
         list(client.invoicing.documents.stream_create(requests()))
 
 
-@pytest.mark.parametrize("given", [None, {}, "text", 7])
+@pytest.mark.parametrize("given", [{}, "text", 7])
 def test_what_is_no_stream_of_requests_is_refused(client: Invora, given: Any) -> None:
     with pytest.raises(RequestError, match="give an iterable of messages or mappings"):
         client.invoicing.documents.stream_create(given)

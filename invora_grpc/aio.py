@@ -1,0 +1,449 @@
+"""`AsyncInvora`: the same client for asyncio, over grpc.aio. No thread is started but for what has no asyncio form.
+
+A client belongs to the event loop in which it makes its first call; in another loop it opens a channel of its own once
+the first loop is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from functools import partial
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+
+import grpc.aio
+from google.protobuf.message import Message
+
+from invora_grpc.attempt import Attempt, broken, keys_of, scope_of, shape_of
+from invora_grpc.auth import TokenSource
+from invora_grpc.auth_aio import AsyncTokens
+from invora_grpc.call import DEFAULT_TIMEOUT, Binding, CallOptions, bind, organization, request, seconds
+from invora_grpc.channel import ChannelOption, open_aio_channel
+from invora_grpc.config import Secret, load_settings
+from invora_grpc.connection import Connection, Link, trusts
+from invora_grpc.driver import aend, arecovered, asend, off_loop
+from invora_grpc.errors import ConfigError, RequestError
+from invora_grpc.paging import AsyncItems, AsyncPages
+from invora_grpc.status import RpcError
+from invora_grpc.streaming import checked_requests, refuse_fields
+from invora_grpc.tree import Client, Rpc, documented
+
+if TYPE_CHECKING:
+    from invora_api.clients import AsyncTree
+    from invora_grpc.idempotency import Ledger
+    from invora_grpc.observer import Observer
+else:
+    AsyncTree = object
+
+__all__ = ["AsyncClientStreamRpc", "AsyncInvora", "AsyncStream", "AsyncStreamRpc", "AsyncUnaryRpc"]
+
+R = TypeVar("R")
+_END: Final = object()
+"""What stands for a stream's end, where a message could stand."""
+_ITERABLE: Final = (AsyncIterable, Iterable)
+
+
+class AsyncUnaryRpc(Rpc):
+    """One RPC of a client: await it with keyword arguments, a mapping, or a message; it returns the response message.
+
+    Raises RequestError if the request does not fit the schema, before it is sent; SignInError if no token can be had;
+    OutcomeUnknown if a write may or may not have been carried out; and a subclass of RpcError for every other status
+    than OK. What is sent again by itself, and when: see `invora_grpc.retry.RetryClass`.
+    """
+
+    __slots__ = ()
+    __doc__ = documented(__doc__)
+
+    async def __call__(self, given: object = None, /, **fields: object) -> Any:
+        connection, options = self._connection, self._options
+        link = _linked(connection, self)
+        message, claim = request(link.binding, given, fields), None
+        if link.plan is not None or options.idempotency_key is not None:
+            keys = keys_of(link, options, message)
+            if link.plan is not None:
+                ledger, scope = connection.ledger, scope_of(link, connection, options)
+                ask = partial(ledger.claim, scope, link.method.path, keys, link.plan.fingerprint(message))
+                claim = await off_loop(ledger, ask)
+                message = link.plan.with_keys(message, claim.keys)
+        call, sent = Attempt(connection, options, link, message, claim), False
+        try:
+            call.watch()
+            if connection.pauses and (pause := call.pause()):
+                await connection.sleep(pause)
+            call.secret = options.peek() or await options.tokens.token()
+            started, sent = connection.clock(), True
+            answer = await asend(call, options.timeout)
+            if isinstance(answer, RpcError):
+                answer = await arecovered(call, answer, started, partial(asend, call))
+        except BaseException as error:
+            await aend(call, error, call.standing(error, sent))
+            raise
+        if claim is not None or call.seen is not None:
+            await aend(call, None, "done")
+        return answer
+
+    def items(self, given: object = None, /, **fields: object) -> AsyncItems[Any]:
+        """The items of a list, fetched page by page while they are taken. Raises RequestError if this is no list."""
+        return AsyncItems(*self._list(given, fields))
+
+    def pages(self, given: object = None, /, **fields: object) -> AsyncPages[Any]:
+        """The pages of a list, one response each. Raises RequestError if this is no list."""
+        return AsyncPages(*self._list(given, fields))
+
+    def _list(self, given: object, fields: dict[str, object]) -> Any:
+        binding = bind(self.method)
+        return self, shape_of(binding), request(binding, given, fields)
+
+
+class AsyncRequests:
+    """The requests of an iterable, of either kind, built one by one as they are sent."""
+
+    def __init__(self, binding: Binding, given: AsyncIterable[object] | Iterable[object]) -> None:
+        self._binding = binding
+        self._given = given
+        self.failure: BaseException | None = None
+        self.sent = 0
+        self.active_at = 0.0
+        """When the last request was sent, by the loop's clock; infinity while the caller's iterable is waited for."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        clock = asyncio.get_running_loop().time
+        self.active_at = float("inf")
+        try:
+            async for item in _each(self._given):
+                data = request(self._binding, item, {}).SerializeToString()
+                self.active_at = clock()
+                self.sent += 1
+                yield data
+                self.active_at = float("inf")
+        except Exception as error:
+            self.failure = error
+            raise
+        finally:
+            self.active_at = clock()
+
+
+async def _each(given: AsyncIterable[object] | Iterable[object]) -> AsyncIterator[object]:
+    if isinstance(given, AsyncIterable):
+        async for item in given:
+            yield item
+    else:
+        for item in given:
+            yield item
+
+
+class AsyncStream(Generic[R]):
+    """A stream of responses: `async for` over it, at best in an `async with` block, which ends the call when left.
+
+    Raises what a call raises, from the iteration. With an RPC that takes a stream of requests and was called without
+    one, requests go by `await send(…)`, and `await done()` says that there are no more.
+    """
+
+    def __init__(self, rpc: Rpc, message: Message | None, requests: AsyncRequests | None) -> None:
+        self._rpc = rpc
+        self._message = message
+        self._requests = requests
+        self._interactive = message is None and requests is None
+        self._call: Attempt
+        self._stream: Any = None
+        self._over = self._cancelled = self._timed_out = False
+        self._started = 0.0
+        self._sent = 0
+        self._active_at = 0.0
+        self._waiting_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __aiter__(self) -> AsyncIterator[R]:
+        return self
+
+    async def __anext__(self) -> R:
+        if self._over:
+            raise StopAsyncIteration
+        first = self._stream is None
+        try:
+            if first:
+                await self._open()
+            answer = await self._receive()
+            if isinstance(answer, RpcError):
+                if not first or self._requests is not None or self._interactive:
+                    raise broken(self._call, answer, self._requests.sent if self._requests is not None else self._sent)
+                answer = await arecovered(self._call, answer, self._started, self._reopen)
+        except BaseException as error:
+            await self._finish(error)
+            raise
+        if answer is _END:
+            await self._finish(None)
+            raise StopAsyncIteration
+        message: R = answer
+        return message
+
+    async def send(self, given: object = None, /, **fields: object) -> None:
+        """Send one request: a message, a mapping, or keyword arguments. Waits while the connection takes no more.
+
+        Raises RequestError for a request that does not fit, which leaves the stream open, and what ended the stream,
+        if it has ended.
+        """
+        self._check_interactive()
+        data = request(bind(self._rpc.method), given, fields).SerializeToString()
+        try:
+            if self._stream is None and not self._over:
+                await self._open()
+            if not self._over and not self._stream.done():
+                await self._stream.write(data)
+                self._active_at = asyncio.get_running_loop().time()
+                self._sent += 1
+                return
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            pass  # the stream has ended: the iteration below says why
+        async for _ in self:
+            pass
+        raise RequestError("request", type(given), "open another stream", "came after the end of the stream")
+
+    async def done(self) -> None:
+        """Say that no more requests come. The server may still send."""
+        self._check_interactive()
+        if self._stream is None and not self._over:
+            await self._open()
+        if not self._over and not self._stream.done():
+            await self._stream.done_writing()
+
+    def cancel(self) -> None:
+        """Give the stream up. Iterating over it ends."""
+        self._cancelled = True
+        if self._stream is not None:
+            self._stream.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+        await self._finish(None)
+
+    def __del__(self) -> None:
+        if self._stream is not None and not self._over:
+            self._stream.cancel()
+
+    def __repr__(self) -> str:
+        return f"<stream of {self._rpc.method.attribute}>"
+
+    def _check_interactive(self) -> None:
+        if not self._interactive:
+            hint = "call the RPC without requests to send them one by one"
+            raise RequestError("request", self._rpc.method.attribute, hint, "takes its requests from an iterable")
+
+    async def _open(self) -> None:
+        rpc, sent = self._rpc, None if self._requests is None else aiter(self._requests)
+        link = _linked(rpc._connection, rpc)
+        call = self._call = Attempt(rpc._connection, rpc._options, link, self._message, None, sent)
+        call.watch()
+        call.secret = call.options.peek() or await call.options.tokens.token()
+        self._started = call.connection.clock()
+        self._start(call.options.stream_timeout)
+
+    def _start(self, timeout: float | None) -> None:
+        call, options = self._call, self._call.options
+        try:
+            opened = partial(
+                call.link.send,
+                timeout=timeout,
+                metadata=call.metadata(),
+                wait_for_ready=options.wait_for_ready,
+                compression=options.compression,
+            )
+            self._stream = opened() if self._interactive else opened(call.data)
+        except BaseException as error:
+            failure = error
+        else:
+            call.connection.inflight.append(None)
+            return
+        raise call.failed(failure)
+
+    async def _receive(self) -> Any:
+        """The next message, _END, or the typed error."""
+        failure: BaseException
+        self._wait()
+        try:
+            answer = await self._stream.read()
+        except BaseException as error:
+            failure = error
+        else:
+            return _END if answer is grpc.aio.EOF else answer
+        finally:
+            self._waiting_since = None
+        if self._requests is not None and self._requests.failure is not None:
+            raise self._requests.failure
+        if self._timed_out:
+            return self._call.idle()
+        if self._cancelled and not isinstance(failure, asyncio.CancelledError):
+            return _END
+        return self._call.failed(failure)
+
+    async def _reopen(self, timeout: float | None) -> Any:
+        self._call.connection.inflight.pop()
+        self._start(timeout)
+        return await self._receive()
+
+    def _wait(self) -> None:
+        """Note that a message is waited for, and see to it that somebody looks when it has taken too long."""
+        loop, limit = asyncio.get_running_loop(), self._rpc._options.idle_timeout
+        self._waiting_since = loop.time()
+        if limit is not None and self._timer is None:
+            self._timer = loop.call_later(limit, self._check, loop, limit)
+
+    def _check(self, loop: asyncio.AbstractEventLoop, limit: float) -> None:
+        self._timer = None
+        if self._over or self._waiting_since is None:
+            return
+        sent = self._requests.active_at if self._requests is not None else self._active_at
+        left = min(limit, max(self._waiting_since, sent) + limit - loop.time())
+        if left <= 0:
+            self._timed_out = True
+            self._stream.cancel()
+        else:
+            self._timer = loop.call_later(left, self._check, loop, limit)
+
+    async def _finish(self, error: BaseException | None) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._stream is not None:
+            self._stream.cancel()
+            self._call.connection.inflight.pop()
+        if self._stream is not None and self._call.seen is not None:
+            await aend(self._call, error, "")
+
+
+class AsyncStreamRpc(Rpc):
+    """One RPC that answers with a stream of messages. Returns an `AsyncStream`, without an await.
+
+    Called with a request, or with an iterable of requests (asynchronous or not) if the RPC takes a stream of them, or,
+    in that case, with nothing at all: then requests go by `AsyncStream.send`. Raises RequestError if a request does not
+    fit the schema.
+    """
+
+    __slots__ = ()
+    __doc__ = documented(__doc__)
+
+    def __call__(self, given: object = None, /, **fields: object) -> AsyncStream[Any]:
+        binding = bind(self.method)
+        if not self.method.client_streaming:
+            return AsyncStream(self, request(binding, given, fields), None)
+        refuse_fields(fields)
+        if given is None:
+            return AsyncStream(self, None, None)
+        return AsyncStream(self, None, AsyncRequests(binding, checked_requests(binding, given, _ITERABLE)))
+
+
+class AsyncClientStreamRpc(Rpc):
+    """One RPC that takes a stream of requests and answers once: await it with an iterable of requests.
+
+    Returns the response. Requests are taken one by one as the connection takes them. Raises as a unary RPC does.
+    """
+
+    __slots__ = ()
+    __doc__ = documented(__doc__)
+
+    async def __call__(self, given: object, /, **fields: object) -> Any:
+        link = _linked(self._connection, self)
+        refuse_fields(fields)
+        requests = AsyncRequests(link.binding, checked_requests(link.binding, given, _ITERABLE))
+        call = Attempt(self._connection, self._options, link, None, None, aiter(requests))
+        try:
+            call.watch()
+            call.secret = call.options.peek() or await call.options.tokens.token()
+            answer = await asend(call, call.options.timeout)
+            if requests.failure is not None:
+                raise requests.failure
+            if isinstance(answer, RpcError):
+                raise broken(call, answer, requests.sent)
+        except BaseException as error:
+            await aend(call, error, "")
+            raise
+        await aend(call, None, "")
+        return answer
+
+
+def _linked(connection: Connection, rpc: Rpc) -> Link:
+    """The RPC over a channel of the running event loop. Raises ConfigError if the client's own is another one."""
+    loop = asyncio.get_running_loop()
+    if connection.loop is not loop:
+        if connection.loop is not None and not connection.loop.is_closed():
+            hint = "make one client per event loop"
+            raise ConfigError("event loop", None, hint, "is another one than that of this client's first call")
+        connection.forget_channel()
+        connection.loop = loop
+    return connection.links.get(rpc.method.path) or connection.link(rpc.method)
+
+
+class AsyncInvora(Client, AsyncTree):
+    """`Invora` for asyncio: the same surface, with calls to await. To be used in one event loop at a time.
+
+    Arguments, settings, and what it raises are those of `Invora`. Streams and lists are iterated with `async for`.
+    """
+
+    _kinds = MappingProxyType(
+        {"": AsyncUnaryRpc, "server": AsyncStreamRpc, "client": AsyncClientStreamRpc, "bidi": AsyncStreamRpc}
+    )
+
+    def __init__(
+        self,
+        env: str | None = None,
+        *,
+        endpoint: str | None = None,
+        issuer: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | Secret | None = None,
+        token: str | Secret | None = None,
+        org_id: str | None = None,
+        tokens: TokenSource | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        root_certificates: bytes | None = None,
+        client_certificate: tuple[bytes, bytes] | None = None,
+        channel_options: Sequence[ChannelOption] = (),
+        schema: str = "verify",
+        journal: Ledger | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        settings = load_settings(env, endpoint, issuer, client_id, client_secret, token, org_id)
+        self._connection = Connection(
+            settings,
+            open_aio_channel,
+            asyncio.sleep,
+            tokens=tokens,
+            trust=trusts(schema),
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+            channel_options=channel_options,
+            ledger=journal,
+            observer=observer,
+        )
+        org = None if settings.org_id is None else organization(settings.org_id)
+        options = CallOptions(org=org, timeout=seconds("timeout", timeout))
+        self._options = self._with_source(options, self._connection.tokens)
+
+    @staticmethod
+    def _source(tokens: TokenSource) -> AsyncTokens:
+        return AsyncTokens(tokens)
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close the connection, for this client and all that share it: later calls raise ClosedError.
+
+        Calls that are under way are given `grace` seconds to end, and are cancelled then.
+        """
+        channel = self._connection.close()
+        if channel is not None:
+            await channel.close(grace)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,260 @@
+"""One call under way: its request, its token, its deadline, and what to make of how it ended.
+
+The same for threads and asyncio. Nothing here sends or waits; the clients do, and ask this room what they need to know.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from google.protobuf.message import Message
+
+from invora_grpc.call import Binding, CallOptions, Pair, bind
+from invora_grpc.catalog import Method, catalog
+from invora_grpc.errors import ClosedError, RequestError
+from invora_grpc.observer import Observation, begin
+from invora_grpc.paging import ListShape, list_shape
+from invora_grpc.retry import GRACE, Effect, Look, Outcome, RetryClass, effect_of
+from invora_grpc.status import OutcomeUnknown, ResourceExhausted, RpcError, from_rpc_error, from_status
+
+if TYPE_CHECKING:
+    from invora_grpc.config import Secret
+    from invora_grpc.connection import Connection, Link
+    from invora_grpc.idempotency import Claim
+
+__all__ = ["Attempt", "RecordPlan", "broken", "keys_of", "record_plan", "scope_of", "shape_of"]
+
+
+def keys_of(link: Link, options: CallOptions, message: Message) -> tuple[str | None, ...]:
+    """The keys of a keyed create: those in the request, and the client's idempotency key where there is none.
+
+    Raises RequestError if the two contradict each other, or if the RPC is no create that could take a key.
+    """
+    own = options.idempotency_key
+    if link.plan is None:
+        if own is None or link.kind is RetryClass.READ:
+            return ()
+        hint = "use a client without it for this RPC; only creates whose request has a key of its own take one"
+        raise RequestError("idempotency_key", own, hint, f"cannot be the key of {link.method.attribute}")
+    keys = link.plan.keys(message)
+    if own is None:
+        return keys
+    wanted = (own,) if len(keys) == 1 else tuple(f"{own}-{index}" for index in range(len(keys)))
+    for given, derived in zip(keys, wanted, strict=True):
+        if given and given != derived:
+            hint = "leave the key out of the request, or the idempotency key out of the client"
+            raise RequestError("key", given, hint, f"is not the client's idempotency key {derived!r}")
+    return wanted
+
+
+def scope_of(link: Link, connection: Connection, options: CallOptions) -> str:
+    """Within what keys are compared: target, organization (or the credential that stands for it), and RPC."""
+    org = options.org if options.org is not None else f"token of {options.source.describe}"
+    return f"{connection.settings.target.address}|{org}|{link.method.path}"
+
+
+def shape_of(binding: Binding) -> ListShape:
+    """How this RPC pages. Raises RequestError if it is no list."""
+    shape = list_shape(binding.request_class, binding.response_class)
+    if shape is None:
+        hint = "call it for its one response"
+        raise RequestError("rpc", binding.method.attribute, hint, "is no list with pages")
+    return shape
+
+
+class Attempt:
+    """A call and its tries. Its repr shows neither request nor token."""
+
+    __slots__ = ("claim", "connection", "data", "deadline", "link", "message", "options", "outcome", "secret", "seen")
+
+    def __init__(
+        self,
+        connection: Connection,
+        options: CallOptions,
+        link: Link,
+        message: Message | None,
+        claim: Claim | None,
+        requests: Any = None,
+    ) -> None:
+        self.connection = connection
+        self.options = options
+        self.link = link
+        self.message = message
+        self.data = requests if message is None else message.SerializeToString()
+        """The request as it is sent, the same for every try; for a stream of requests, their iterator."""
+        self.claim = claim
+        self.secret: Secret
+        """The token to send."""
+        self.deadline: float | None = None
+        """By the connection's clock; known once a try has failed."""
+        self.outcome: Outcome | None = None
+        self.seen: Observation | None = None
+
+    def watch(self) -> None:
+        """Tell the observers, if there are any, that the call begins."""
+        connection, options = self.connection, self.options
+        self.seen = begin(connection.observer, self.link.method, options.org, connection.settings.target)
+
+    def metadata(self) -> tuple[Pair, ...]:
+        """What this try carries: bearer token, organization, the caller's own pairs, and what observers add."""
+        seen = () if self.seen is None else self.seen.metadata
+        return (("authorization", f"Bearer {self.secret.reveal()}"), *self.options.pairs, *seen)
+
+    def pause(self) -> float:
+        """Seconds to wait before the first try, since the server wants this tenant to. Raises ResourceExhausted,
+        instead of sending, if that is longer than the call may take."""
+        connection, options = self.connection, self.options
+        left = connection.paused(options.org)
+        if options.timeout is not None and left >= options.timeout:
+            error = ResourceExhausted(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"not sent: the server wants no calls for this organization in the next {left:.1f} s",
+                method=self.link.method.path,
+                org=options.org,
+            )
+            error.retry_after = left
+            raise error
+        return left
+
+    def left(self) -> float | None:
+        """Seconds of the deadline that are left for another try; None: no deadline."""
+        return None if self.deadline is None else max(0.001, self.deadline - self.connection.clock())
+
+    def worked(self) -> None:
+        """Note that a try worked."""
+        budget = self.connection.budget
+        if budget.tokens < budget.FULL:
+            budget.succeeded()
+        if self.seen is not None:
+            self.seen.attempt(1 if self.outcome is None else self.outcome.tries, None)
+
+    def look(self, step: Look) -> Attempt:
+        """The call that a look-up makes: in the same organization, with the same credentials."""
+        return Attempt(self.connection, self.options, self.connection.link(step.method), step.request, None)
+
+    def failed(self, error: BaseException) -> RpcError:
+        """The typed error of a failed try. Raises what is no RPC error, without the traceback whose frames hold the
+        token."""
+        if isinstance(error, grpc.RpcError):
+            typed = from_rpc_error(
+                error,
+                method=self.link.method.path,
+                scope=self.link.method.scope,
+                org=self.options.org,
+                token_source=self.options.source.describe,
+            )
+            if self.seen is not None:
+                self.seen.attempt(1 if self.outcome is None else self.outcome.tries, typed)
+            return typed
+        if self.connection.closed:
+            raise ClosedError(f"{self.link.method.path}: the client was closed; make a new one") from None
+        raise error.with_traceback(None)
+
+    def idle(self) -> RpcError:
+        """The error of a stream that was silent for too long."""
+        limit = self.options.idle_timeout
+        text = f"no message for {limit:g} s; raise stream_idle_timeout if the server may be silent that long"
+        return from_status(grpc.StatusCode.DEADLINE_EXCEEDED, text, method=self.link.method.path, org=self.options.org)
+
+    def in_doubt(self, started: float) -> Outcome:
+        """What `recover` needs to know, after the first try has failed; `started`: by the connection's clock."""
+        connection, options, link = self.connection, self.options, self.link
+        timeout = options.stream_timeout if link.method.server_streaming else options.timeout
+        self.deadline = None if timeout is None else started + timeout
+        plan: Any = link.plan
+        keys: tuple[str, ...] = self.claim.keys if self.claim is not None else ()
+        if plan is None and link.kind is RetryClass.WRITE and self.message is not None:
+            plan = record_plan(link.method)
+            keys = plan.keys(self.message) if plan is not None else ()
+        self.outcome = Outcome(
+            method=link.method,
+            kind=link.kind,
+            retry=options.retry,
+            budget=connection.budget,
+            port=connection.settings.target.port,
+            deadline=self.deadline,
+            sent=self.message,
+            response_class=link.binding.response_class,
+            plan=plan,
+            keys=keys,
+            generated=self.claim is not None and self.claim.generated,
+            resumed=self.claim is not None and self.claim.resumed,
+            adopts=options.idempotency_key is not None,
+            pause=functools.partial(connection.pause, options.org),
+            clock=connection.clock,
+        )
+        return self.outcome
+
+    def standing(self, error: BaseException, sent: bool) -> str:
+        """What the ledger is to know of a call that ended with `error`; `sent`: a try was made."""
+        if not sent:
+            return "unknown" if self.claim is not None and self.claim.resumed else "failed"
+        return "failed" if isinstance(error, RpcError) and not isinstance(error, OutcomeUnknown) else "unknown"
+
+    def restart(self) -> None:
+        """Give what follows a deadline of its own."""
+        timeout = self.options.timeout
+        self.deadline = None if timeout is None else self.connection.clock() + timeout
+
+    def settled_at(self) -> float:
+        """From when on, by the connection's clock, nothing that was sent can land any more."""
+        return max(self.deadline or 0.0, self.connection.clock()) + GRACE
+
+
+def broken(call: Attempt, error: RpcError, sent: int) -> RpcError:
+    """What it means that a call broke under way, after so many requests: for a write in doubt, OutcomeUnknown."""
+    doubtful = effect_of(error, call.connection.settings.target.port) is Effect.MAYBE
+    return OutcomeUnknown(error) if call.link.kind is not RetryClass.READ and doubtful and sent else error
+
+
+# --- the record that a write is about -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlan:
+    """How to look at the record that a write without a key of its own is about: by the Get of the same service."""
+
+    lookup: Method
+    field: str
+    """The field of the Get's request that names the record, and of the write's request or its `input`."""
+
+    def keys(self, message: Any) -> tuple[str, ...]:
+        """The record's name in the write's request; empty if it is not there."""
+        for part in (message, getattr(message, "input", None)):
+            value = getattr(part, self.field, None)
+            if isinstance(value, str) and value:
+                return (value,)
+        return ()
+
+    def lookup_request(self, key: str) -> Message:
+        """The request of the look-up."""
+        message = bind(self.lookup).request_class()
+        setattr(message, self.field, key)
+        return message
+
+    def with_keys(self, message: Message, keys: tuple[str, ...]) -> Message:
+        """The message as it is: writes carry no key that could be added."""
+        return message
+
+    def response_from(self, sent: Message, found: tuple[Message, ...], response_class: object) -> Message | None:
+        """Nothing: a record does not tell which call made it what it is."""
+        return None
+
+
+_NAMING: Final = ("key", "id", "tenant_id")
+
+
+@functools.cache
+def record_plan(method: Method) -> RecordPlan | None:
+    """The plan for the writes of a service that has a Get; None if the record cannot be named by it."""
+    for other in catalog().service(method.service).methods:
+        if other.rpc != "get" and not (other.rpc.startswith("get_") and other.rpc[4:] == method.rpc.partition("_")[2]):
+            continue
+        fields = bind(other).request_class.DESCRIPTOR.fields_by_name
+        for name in _NAMING:
+            if name in fields and fields[name].cpp_type == fields[name].CPPTYPE_STRING:
+                return RecordPlan(other, name)
+    return None

@@ -1,0 +1,378 @@
+"""Retry classes, backoff, budget: which call may be sent again, when, and what to do about an outcome in doubt.
+
+Pure: `recover` and `reconcile` are generators that say what to do next (pause, send, look up, renew the token) and are
+told how it went; the two clients only carry it out. Nothing here sends, sleeps, or knows asyncio.
+
+Why not gRPC's own retries: a `retryPolicy` of the service config repeats calls that a server has already carried out,
+and knows neither RetryInfo nor keys. The channel therefore has them switched off, and this room decides.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+from grpc import StatusCode
+
+from invora_grpc.catalog import Method
+from invora_grpc.errors import ConfigError
+from invora_grpc.status import AlreadyExists, NotFound, OutcomeUnknown, RpcError, Unauthenticated
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from invora_grpc.idempotency import KeyPlan
+
+__all__ = [
+    "GRACE",
+    "Budget",
+    "Effect",
+    "Look",
+    "Outcome",
+    "Pause",
+    "Reconciliation",
+    "Renew",
+    "Retry",
+    "RetryClass",
+    "Send",
+    "effect_of",
+    "reconcile",
+    "recover",
+    "retry_class",
+]
+
+GRACE: Final = 30.0
+"""Seconds after a deadline in which a write may still land: before, a look-up that finds nothing proves nothing."""
+LONGEST_WAIT: Final = 60.0
+"""Seconds of a server's RetryInfo that a call waits for; a longer one ends the call."""
+
+
+class RetryClass(Enum):
+    """What a failed call allows."""
+
+    READ = auto()
+    """Changes nothing: sent again on UNAVAILABLE, and on RESOURCE_EXHAUSTED when the server says how long to wait."""
+    KEYED = auto()
+    """A create under a key of its own: sent again under the same key, so that at most one record comes out of it."""
+    WRITE = auto()
+    """Everything else: sent again only if it certainly was not sent before."""
+
+
+_PURE: Final = frozenset({"get", "list", "validate", "calculate", "explain", "preview", "plan", "check"})
+_CHANGING: Final = frozenset(
+    {"accept", "activate", "add", "apply", "assign", "begin", "cancel", "clone", "complete", "confirm", "connect"}
+    | {"create", "deactivate", "decline", "delete", "destroy", "disconnect", "download", "end", "export", "finalize"}
+    | {"fetch", "fix", "freeze", "generate", "import", "initiate", "link", "lose", "move", "override", "pay", "refresh"}
+    | {"regenerate", "remove", "resend", "resume", "retry", "revoke", "rotate", "select", "send", "set", "share"}
+    | {"submit", "suspend", "sync", "terminate", "trigger", "unlink", "update", "upload", "void"}
+)
+"""Words of an RPC's name that say that it changes something, whatever its HTTP verb claims: the schema has GETs such
+as LoseInvoiceDispute and BillingEntityApplyTaxes."""
+
+
+def retry_class(method: Method, keyed: bool) -> RetryClass:
+    """The class of an RPC, from its name and its HTTP rule; `keyed`: its request carries a key of its own."""
+    if keyed:
+        return RetryClass.KEYED
+    words = method.rpc.strip("_").split("_")
+    if _CHANGING.intersection(words[:1] if words[0] in _PURE else words):
+        return RetryClass.WRITE
+    return RetryClass.READ if words[0] in _PURE or (method.http and method.http.verb == "GET") else RetryClass.WRITE
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and how patiently a call is sent again, within its one deadline. Raises ConfigError for nonsense.
+
+    The pause before try n is random between 0 and min(cap, initial × factor^(n−2)) seconds ("full jitter"), or what the
+    server asks for if that is longer.
+    """
+
+    tries: int = 4
+    """Sends in all; 1: never again."""
+    initial: float = 0.25
+    """Seconds."""
+    factor: float = 2.0
+    cap: float = 8.0
+    """Seconds."""
+    budget: bool = True
+    """Whether repeats are taken from the connection's retry budget, which keeps callers from flooding a dead server."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.tries, bool) or not isinstance(self.tries, int) or not 1 <= self.tries <= 100:
+            raise ConfigError("retry.tries", self.tries, "give a whole number from 1 to 100")
+        for name, least in (("initial", 0.0), ("factor", 1.0), ("cap", 0.0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 3600:
+                raise ConfigError(f"retry.{name}", value, f"give a number from {least:g} to 3600")
+
+
+NEVER: Final = Retry(tries=1)
+
+
+class Budget:
+    """The retry budget of one connection, as gRFC A6 has it: a failure takes 1 token, a success gives 0.1 back, and
+    calls are sent again only while more than half of the 10 tokens are there. Safe across threads."""
+
+    __slots__ = ("_lock", "tokens")
+    FULL: Final = 10.0
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.tokens = self.FULL
+
+    def failed(self) -> bool:
+        """Take a token. Whether another try is allowed."""
+        with self._lock:
+            self.tokens = max(0.0, self.tokens - 1.0)
+            return self.tokens > self.FULL / 2
+
+    def succeeded(self) -> None:
+        """Give back a tenth. To be called only while `tokens` is below `FULL`."""
+        with self._lock:
+            self.tokens = min(self.FULL, self.tokens + 0.1)
+
+
+class Effect(Enum):
+    """What a failure says about what the server did."""
+
+    UNSENT = auto()
+    """No connection: the request did not leave."""
+    NONE = auto()
+    """The server refused: nothing happened."""
+    MAYBE = auto()
+    """It may have happened, or may happen yet."""
+
+
+_DOUBTFUL: Final = frozenset(
+    {StatusCode.CANCELLED, StatusCode.UNKNOWN, StatusCode.DEADLINE_EXCEEDED}
+    | {StatusCode.INTERNAL, StatusCode.UNAVAILABLE, StatusCode.DATA_LOSS}
+)
+
+
+def effect_of(error: RpcError, port: int) -> Effect:
+    """What `error` says about the server's work; `port` is the target's.
+
+    "failed to connect" is what this side's gRPC says, but a gateway may pass on the same words about a server behind
+    it. Ours names our own port, and came without any metadata.
+    """
+    if error.code is StatusCode.UNAVAILABLE and not error.trailing_metadata and not error.details:
+        said = error.message
+        if said.startswith("failed to connect to all addresses; last error: ") and f":{port}:" in said:
+            return Effect.UNSENT
+        if said.startswith("errors resolving ") and f":{port}: " in said:
+            return Effect.UNSENT
+    if error.code in _DOUBTFUL:
+        return Effect.MAYBE
+    # Over a size limit, gRPC itself says RESOURCE_EXHAUSTED after the server has done its work: without details.
+    return Effect.MAYBE if error.code is StatusCode.RESOURCE_EXHAUSTED and not error.details else Effect.NONE
+
+
+# --- what the clients are asked to do -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait so many seconds. Told: nothing."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the request once more, within what is left of the deadline. Told: the response or an RpcError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Have the refused token renewed. Told: whether there is another one now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Call another RPC, a read. Told: the response or an RpcError."""
+
+    method: Method
+    request: Message
+
+
+Step = Pause | Send | Renew | Look
+Steps = Generator[Step, Any, Any]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A call that failed, and all that recovering it needs."""
+
+    method: Method
+    kind: RetryClass
+    retry: Retry
+    budget: Budget
+    port: int
+    deadline: float | None
+    """By `clock`; None: no deadline."""
+    sent: Message | None = None
+    """The request, if its class is KEYED."""
+    response_class: Any = None
+    plan: KeyPlan | None = None
+    keys: tuple[str, ...] = ()
+    generated: bool = False
+    """The keys are this client's own: whatever is found under them is this call's."""
+    resumed: bool = False
+    """An earlier call with these keys was left in doubt."""
+    adopts: bool = False
+    """The keys stand for what is created: a record of the same content that exists already is the answer."""
+    pause: Callable[[float], None] = lambda seconds: None
+    """Told how long the server wants this tenant to wait."""
+    clock: Callable[[], float] = time.monotonic
+    random: Callable[[], float] = random.random
+    tries: int = field(default=1, init=False)
+
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return float("inf") if self.deadline is None else self.deadline - self.clock()
+
+
+def recover(call: Outcome, error: RpcError) -> Steps:
+    """What to do about a failed call. Returns the response; raises `error` or a later one, or OutcomeUnknown."""
+    renewed, doubt = False, call.resumed
+    while True:
+        if isinstance(error, Unauthenticated) and not renewed:
+            # The server answers before the method runs, so that one repeat with a fresh token is safe.
+            renewed = True
+            if (yield Renew()):
+                answer = yield Send()
+                if not isinstance(answer, RpcError):
+                    return answer
+                error = answer
+                continue
+        effect = effect_of(error, call.port)
+        doubt = doubt or effect is Effect.MAYBE
+        again = _again(call, error, effect)
+        wait = _wait(call, error) if again else None
+        if wait is None:
+            break
+        yield Pause(wait)
+        call.tries += 1
+        answer = yield Send()
+        if not isinstance(answer, RpcError):
+            return answer
+        error = answer
+    if call.kind is RetryClass.KEYED and (doubt or (call.adopts and isinstance(error, AlreadyExists))):
+        answer = yield from _resolve(call, error)
+        if answer is not None:
+            return answer
+    if not doubt or call.kind is RetryClass.READ:
+        raise error
+    raise OutcomeUnknown(error, keys=call.keys)
+
+
+def _again(call: Outcome, error: RpcError, effect: Effect) -> bool:
+    """Whether the retry class allows another try after this failure."""
+    if effect is Effect.UNSENT:
+        return True
+    if call.kind is RetryClass.WRITE:
+        return False
+    if error.code is StatusCode.RESOURCE_EXHAUSTED:
+        return error.retry_after is not None
+    if call.kind is RetryClass.READ:
+        return error.code is StatusCode.UNAVAILABLE
+    return effect is Effect.MAYBE and error.code is not StatusCode.CANCELLED
+
+
+def _wait(call: Outcome, error: RpcError) -> float | None:
+    """Seconds until the next try; None if there is none: no tries, no time or no budget left."""
+    asked = error.retry_after or 0.0
+    if asked and error.code is StatusCode.RESOURCE_EXHAUSTED:
+        call.pause(min(asked, LONGEST_WAIT))
+    if call.tries >= call.retry.tries:
+        return None
+    if call.retry.budget and not call.budget.failed():
+        return None
+    backoff = min(call.retry.cap, call.retry.initial * call.retry.factor ** (call.tries - 1))
+    wait = max(asked, call.random() * backoff)
+    return wait if wait <= LONGEST_WAIT and wait < call.left() else None
+
+
+def _resolve(call: Outcome, error: RpcError) -> Steps:
+    """Read back what is stored under the keys. The response if it is this call's; None if that cannot be told.
+
+    Raises `error` if it was ALREADY_EXISTS, and what exists is not what this call sent.
+    """
+    found = yield from _look_up(call)
+    if isinstance(error, AlreadyExists) and (found is None or NotFound in map(type, found)):
+        raise error  # something else than the key is taken
+    if found is None or any(isinstance(one, RpcError) for one in found):
+        return None
+    answer = _answer_from(call, found)
+    if answer is None and isinstance(error, AlreadyExists):
+        raise error
+    return answer
+
+
+def _look_up(call: Outcome) -> Generator[Step, Any, tuple[Any, ...] | None]:
+    """The record, or NotFound, for each key; None if one of the look-ups failed, or there is no time for them."""
+    found: list[Any] = []
+    if call.plan is None or not call.keys:
+        return None
+    for key in call.keys:
+        if call.left() <= 0:
+            return None
+        answer = yield Look(call.plan.lookup, call.plan.lookup_request(key))
+        if isinstance(answer, RpcError) and not isinstance(answer, NotFound):
+            return None
+        found.append(answer)
+    return tuple(found)
+
+
+def _answer_from(call: Outcome, found: tuple[Any, ...]) -> Message | None:
+    """The response that the create would have had. Under a key of our own making nothing needs to be compared."""
+    if call.plan is None or call.sent is None:
+        return None
+    sent = call.plan.with_keys(type(call.sent)(), call.keys) if call.generated else call.sent
+    return call.plan.response_from(sent, found, call.response_class)
+
+
+# --- afterwards ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What a look at the records says about a call whose outcome was unknown."""
+
+    happened: bool | None
+    """True: it was carried out. False: it was not, and will not be. None: that cannot be told from the records."""
+    response: Any = None
+    """What the call would have returned, if it happened."""
+    record: Any = None
+    """The record that the call was about as it is now: the response of the Get. None if there is none."""
+    retry_after: float | None = None
+    """Seconds until a record that is missing proves something; None: no need to wait."""
+
+
+def reconcile(call: Outcome, settled_at: float) -> Generator[Step, Any, Reconciliation]:
+    """Look at what is stored under the call's keys; `settled_at`: from then on, by the clock, nothing lands any more.
+
+    Raises the RpcError of a look-up that failed.
+    """
+    found: list[Any] = []
+    for key in call.keys if call.plan is not None else ():
+        assert call.plan is not None
+        answer = yield Look(call.plan.lookup, call.plan.lookup_request(key))
+        if isinstance(answer, RpcError) and not isinstance(answer, NotFound):
+            raise answer
+        found.append(answer)
+    present = [one for one in found if not isinstance(one, RpcError)]
+    record = present[0] if present else None
+    if found and len(present) == len(found):
+        response = _answer_from(call, tuple(found))
+        return Reconciliation(True if response is not None else None, response, record)
+    wait = settled_at - call.clock()
+    if present or not found or wait > 0:
+        return Reconciliation(None, None, record, wait if wait > 0 and found else None)
+    return Reconciliation(False)

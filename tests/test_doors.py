@@ -1,0 +1,644 @@
+"""What both clients do: the surface is the same, and each behaviour is shown for both."""
+
+from __future__ import annotations
+
+import inspect
+import pydoc
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from door import AsyncDoor, Door
+from gateway import Gateway, running_gateway
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+
+from invora_api.documents.v2 import service_pb2 as documents
+from invora_grpc import (
+    AlreadyExists,
+    AsyncInvora,
+    CallableToken,
+    ClosedError,
+    ConfigError,
+    DeadlineExceeded,
+    Invora,
+    NotFound,
+    OutcomeUnknown,
+    RequestError,
+    ResourceExhausted,
+    Retry,
+    RpcError,
+    StaticToken,
+    Unauthenticated,
+    Unavailable,
+)
+from invora_grpc.catalog import catalog
+
+TOKEN = "s3cr3t-t0k3n"
+CUSTOMERS = "/invora.billing.customers.v2.CustomerService/"
+INVOICES = "/invora.simple.invoices.v1.SimpleInvoiceService/"
+LIST_STREAM = "/invora.documents.v2.DocumentsService/ListStream"
+STREAM_CREATE = "/invora.documents.v2.DocumentsService/StreamCreate"
+QUICK = Retry(initial=0.001, budget=False)
+
+
+@pytest.fixture(params=[Door, AsyncDoor], ids=["sync", "async"])
+def door(request: pytest.FixtureRequest) -> Iterator[Door]:
+    opened = request.param()
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    with running_gateway() as running:
+        yield running
+
+
+@pytest.fixture
+def client(door: Door, gateway: Gateway) -> Any:
+    return door.open(endpoint=gateway.url, token=TOKEN).with_options(retry=QUICK)
+
+
+def abort(code: grpc.StatusCode, message: str = "", *details: Any) -> Any:
+    """An answer that refuses, with details if there are any."""
+
+    def answer(_: Any, context: grpc.ServicerContext) -> Any:
+        if details:
+            status = status_pb2.Status(code=code.value[0], message=message)
+            for detail in details:
+                status.details.add().Pack(detail)
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(code, message)
+
+    return answer
+
+
+def in_turn(*answers: Any) -> Any:
+    """An answer that is another one each time; the last one stays."""
+    waiting = list(answers)
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        now = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        return now(request, context) if callable(now) else now
+
+    return answer
+
+
+def empty(name: str) -> Any:
+    """The empty response of an RPC."""
+    from invora_grpc.call import bind
+
+    return bind(catalog().method(name)).response_class()
+
+
+# --- the surface --------------------------------------------------------------------------------------------------
+
+
+def members(kind: type) -> dict[str, Any]:
+    return {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
+
+
+def parameters(member: Any) -> list[tuple[str, Any, Any]]:
+    found = inspect.signature(member).parameters.values()
+    return [(one.name, one.kind, one.default) for one in found]
+
+
+@pytest.mark.parametrize("pair", ["client", "unary", "stream", "client-stream", "stream object", "items", "pages"])
+def test_both_doors_have_the_same_surface(pair: str) -> None:
+    from invora_grpc import aio, client, paging, streaming
+
+    one, other = {
+        "client": (Invora, AsyncInvora),
+        "unary": (client.UnaryRpc, aio.AsyncUnaryRpc),
+        "stream": (streaming.StreamRpc, aio.AsyncStreamRpc),
+        "client-stream": (streaming.ClientStreamRpc, aio.AsyncClientStreamRpc),
+        "stream object": (streaming.Stream, aio.AsyncStream),
+        "items": (paging.Items, paging.AsyncItems),
+        "pages": (paging.Pages, paging.AsyncPages),
+    }[pair]
+    mine, theirs = members(one), members(other)
+    assert mine.keys() - {"end_idle", "idle_left"} == theirs.keys()
+    for name in theirs:
+        if callable(mine[name]):
+            assert parameters(mine[name]) == parameters(theirs[name]), name
+    assert parameters(one.__init__)[1:4] == parameters(other.__init__)[1:4] or pair == "stream object"
+    if "__call__" in vars(one):
+        assert parameters(vars(one)["__call__"]) == parameters(vars(other)["__call__"])
+
+
+def test_the_constructors_take_the_same_settings() -> None:
+    assert parameters(Invora.__init__) == parameters(AsyncInvora.__init__)
+
+
+def test_both_trees_have_every_rpc_of_the_catalog(client: Any) -> None:
+    for method in catalog().methods:
+        rpc = getattr(getattr(getattr(client, method.module), method.area), method.rpc)
+        assert rpc.method is method
+        assert type(rpc) is type(client)._kinds[method.streaming]
+
+
+def test_help_shows_what_the_schema_says_about_an_rpc(client: Any) -> None:
+    shown = pydoc.render_doc(client.simple.invoices.create)
+    assert catalog().method("simple.invoices.create").doc.splitlines()[0] in shown
+    assert "Scope: Invora.Simple.Invoices.v1.Modify.Create" in shown
+
+
+# --- options ------------------------------------------------------------------------------------------------------
+
+
+def test_a_derived_client_acts_in_another_organization_over_the_same_connection(
+    door: Door, client: Any, gateway: Gateway
+) -> None:
+    door.call(client.for_org("tnt_1").billing.customers.list)
+    door.call(client.billing.customers.list)
+    assert [call.metadata.get("x-target-org-id") for call in gateway.received] == ["tnt_1", None]
+    assert client.for_org("tnt_1")._connection is client._connection
+
+
+@pytest.mark.parametrize("org", ["", " ", "\t", None, 7, b"tnt_1", "a b", "tnt_\u00e9", ["tnt_1"]])
+def test_an_organization_that_is_none_sends_nothing(door: Door, client: Any, gateway: Gateway, org: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^org_id: "):
+        door.call(client.for_org(org).billing.customers.list)
+    with pytest.raises(ConfigError, match=r"^org_id: "):
+        door.call(client.with_options(org=org).billing.customers.list)
+    assert gateway.received == []
+
+
+def test_a_client_that_is_bound_to_an_organization_is_bound_to_another_only_on_purpose(client: Any) -> None:
+    bound = client.for_org("tnt_1")
+    with pytest.raises(ConfigError, match=r"org_id: 'tnt_2' is not the organization tnt_1 .*rebind=True"):
+        bound.for_org("tnt_2")
+    with pytest.raises(ConfigError, match="rebind=True"):
+        bound.with_options(org="tnt_2")
+    assert "tnt_2" in repr(bound.for_org("tnt_2", rebind=True))
+    assert "tnt_1" in repr(bound.for_org("tnt_1"))
+
+
+def test_metadata_of_the_callers_own_is_sent_along(door: Door, client: Any, gateway: Gateway) -> None:
+    door.call(client.with_options(metadata={"x-trace": "1", "x-raw-bin": b"\x00"}).billing.customers.list)
+    assert gateway.received[0].metadata["x-trace"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"authorization": "Bearer x"}, "token source"),
+        ({"x-target-org-id": "tnt_1"}, "for_org"),
+        ({"grpc-timeout": "1"}, "gRPC sets it itself"),
+        ({"X-Upper": "1"}, "lower-case"),
+        ({"x-a": b"1"}, "-bin"),
+        ({"x-a-bin": "1"}, "-bin"),
+        ({"x-a": "line\nbreak"}, "printable ASCII"),
+        ("x-a", "mapping"),
+    ],
+)
+def test_metadata_that_must_not_be_sent_is_refused_without_showing_its_value(
+    client: Any, metadata: Any, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        client.with_options(metadata=metadata)
+    assert "break" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"timeout": 0}, {"timeout": "5"}, {"stream_idle_timeout": -1}, {"retry": 3}, {"wait_for_ready": 1}]
+    + [{"compression": "zip"}, {"idempotency_key": ""}, {"idempotency_key": 7}],
+    ids=str,
+)
+def test_an_option_that_makes_no_sense_is_named(client: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"^{next(iter(options))}: "):
+        client.with_options(**options)
+
+
+def test_what_is_not_given_stays_as_it_is(door: Door, client: Any, gateway: Gateway) -> None:
+    derived = client.with_options(timeout=5).with_options(metadata={"x-a": "1"}).for_org("tnt_1")
+    door.call(derived.billing.customers.list)
+    (call,) = gateway.received
+    assert (call.metadata["x-a"], call.metadata["x-target-org-id"]) == ("1", "tnt_1")
+    assert call.time_remaining is not None and call.time_remaining < 5.5
+
+
+def test_requests_can_be_compressed(door: Door, client: Any, gateway: Gateway) -> None:
+    door.call(client.with_options(compression="gzip").billing.customers.list)
+    assert len(gateway.received) == 1
+
+
+def test_a_call_can_wait_for_a_connection(door: Door, gateway: Gateway) -> None:
+    nobody = door.open(endpoint="http://127.0.0.1:1", token=TOKEN).with_options(retry=False, timeout=0.3)
+    with pytest.raises(Unavailable):
+        door.call(nobody.billing.customers.list)
+    with pytest.raises(DeadlineExceeded):
+        door.call(nobody.with_options(wait_for_ready=True).billing.customers.list)
+
+
+def test_a_tenants_own_credentials_go_over_the_same_connection(door: Door, client: Any, gateway: Gateway) -> None:
+    for number in range(3):
+        own = client.with_options(tokens=StaticToken(f"tenant-{number}"))
+        door.call(own.billing.customers.list)
+    sent = [call.metadata["authorization"] for call in gateway.received]
+    assert sent == ["Bearer tenant-0", "Bearer tenant-1", "Bearer tenant-2"]
+
+
+def test_every_call_has_a_deadline(door: Door, client: Any, gateway: Gateway) -> None:
+    door.call(client.billing.customers.list)
+    remaining = gateway.received[0].time_remaining
+    assert remaining is not None and 25 < remaining < 31
+
+
+# --- retries over the wire ----------------------------------------------------------------------------------------
+
+
+def test_a_read_is_repeated_until_it_works(door: Door, client: Any, gateway: Gateway) -> None:
+    down = abort(grpc.StatusCode.UNAVAILABLE, "upstream")
+    gateway.answers[CUSTOMERS + "List"] = in_turn(down, down, empty("billing.customers.list"))
+    door.call(client.billing.customers.list)
+    assert len(gateway.received) == 3
+
+
+def test_retries_can_be_switched_off(door: Door, client: Any, gateway: Gateway) -> None:
+    gateway.answers[CUSTOMERS + "List"] = abort(grpc.StatusCode.UNAVAILABLE, "upstream")
+    with pytest.raises(Unavailable):
+        door.call(client.with_options(retry=False).billing.customers.list)
+    assert len(gateway.received) == 1
+
+
+def test_a_write_in_doubt_is_of_unknown_outcome_and_was_sent_once(door: Door, client: Any, gateway: Gateway) -> None:
+    gateway.answers[CUSTOMERS + "Create"] = abort(grpc.StatusCode.UNAVAILABLE, "upstream")
+    with pytest.raises(OutcomeUnknown) as caught:
+        door.call(client.billing.customers.create, input={"name": "Acme"})
+    assert len(gateway.received) == 1
+    assert (caught.value.code, caught.value.method) == (grpc.StatusCode.UNAVAILABLE, CUSTOMERS + "Create")
+    assert isinstance(caught.value, grpc.RpcError)
+    with pytest.raises(RequestError, match="no key"):
+        door.reconcile(caught.value)
+
+
+def test_a_keyed_create_gets_one_key_for_all_its_tries(door: Door, client: Any, gateway: Gateway) -> None:
+    down = abort(grpc.StatusCode.UNAVAILABLE, "reset")
+    gateway.answers[INVOICES + "Create"] = in_turn(down, down, empty("simple.invoices.create"))
+    door.call(client.simple.invoices.create, changes={"currency_code": "SAR"})
+    keys = {call.request.key for call in gateway.received}
+    assert len(gateway.received) == 3 and len(keys) == 1 and keys != {""}
+
+
+def test_two_creates_have_two_keys_though_they_say_the_same(door: Door, client: Any, gateway: Gateway) -> None:
+    for _ in range(2):
+        door.call(client.simple.invoices.create, changes={"currency_code": "SAR"})
+    assert len({call.request.key for call in gateway.received}) == 2
+
+
+def test_the_callers_message_is_not_changed_by_the_key(door: Door, client: Any, gateway: Gateway) -> None:
+    from invora_grpc.call import bind
+
+    request = bind(catalog().method("simple.invoices.create")).request_class()
+    door.call(client.simple.invoices.create, request)
+    assert request.key == ""
+    assert gateway.received[0].request.key
+
+
+def test_already_exists_after_a_lost_answer_is_this_calls_own_record(door: Door, client: Any, gateway: Gateway) -> None:
+    lost, exists = abort(grpc.StatusCode.UNAVAILABLE, "reset"), abort(grpc.StatusCode.ALREADY_EXISTS, "key taken")
+    gateway.answers[INVOICES + "Create"] = in_turn(lost, exists)
+    found = empty("simple.invoices.get")
+    found.details.currency_code = "SAR"
+    gateway.answers[INVOICES + "Get"] = lambda *_: found
+    answer = door.call(client.simple.invoices.create, key="K", changes={"currency_code": "SAR"})
+    assert answer.details.currency_code == "SAR"
+
+
+def test_already_exists_on_the_first_try_stays_an_error(door: Door, client: Any, gateway: Gateway) -> None:
+    gateway.answers[INVOICES + "Create"] = abort(grpc.StatusCode.ALREADY_EXISTS, "key taken")
+    with pytest.raises(AlreadyExists):
+        door.call(client.simple.invoices.create, key="K", changes={"currency_code": "SAR"})
+    assert len(gateway.received) == 1
+
+
+def test_an_unknown_outcome_can_be_reconciled(door: Door, client: Any, gateway: Gateway) -> None:
+    down = abort(grpc.StatusCode.UNAVAILABLE, "reset")
+    gateway.answers[INVOICES + "Create"] = gateway.answers[INVOICES + "Get"] = down
+    with pytest.raises(OutcomeUnknown, match="reconcile") as caught:
+        door.call(client.simple.invoices.create, key="K", changes={"currency_code": "SAR"})
+    found = empty("simple.invoices.get")
+    found.details.currency_code = "SAR"
+    gateway.answers[INVOICES + "Get"] = lambda *_: found
+    assert caught.value.key == "K"
+    outcome = door.reconcile(caught.value)
+    assert outcome.happened is True
+    assert outcome.response.details.currency_code == "SAR"
+
+
+def test_the_record_of_a_write_in_doubt_can_be_looked_at(door: Door, client: Any, gateway: Gateway) -> None:
+    gateway.answers[INVOICES + "Update"] = abort(grpc.StatusCode.INTERNAL, "broken")
+    with pytest.raises(OutcomeUnknown) as caught:
+        door.call(client.simple.invoices.update, key="K", concurrency_stamp="1", changes={"currency_code": "SAR"})
+    outcome = door.reconcile(caught.value)
+    assert (outcome.happened, gateway.received[-1].request.key) == (None, "K")
+
+
+def test_a_key_with_another_payload_is_refused_before_it_is_sent(door: Door, client: Any, gateway: Gateway) -> None:
+    door.call(client.simple.invoices.create, key="K", changes={"currency_code": "SAR"})
+    with pytest.raises(RequestError, match="key: 'K'"):
+        door.call(client.simple.invoices.create, key="K", changes={"currency_code": "USD"})
+    assert len(gateway.received) == 1
+    door.call(client.for_org("tnt_2").simple.invoices.create, key="K", changes={"currency_code": "USD"})
+
+
+def test_the_idempotency_key_of_a_client_is_the_key_of_its_creates(door: Door, client: Any, gateway: Gateway) -> None:
+    keyed = client.with_options(idempotency_key="order-7")
+    door.call(keyed.simple.invoices.create, changes={"currency_code": "SAR"})
+    assert gateway.received[0].request.key == "order-7"
+    with pytest.raises(RequestError, match="not the client's idempotency key"):
+        door.call(keyed.simple.invoices.create, key="other", changes={})
+    with pytest.raises(RequestError, match="idempotency_key: 'order-7' cannot be the key of billing.customers.create"):
+        door.call(keyed.billing.customers.create, input={})
+    door.call(keyed.billing.customers.list)
+
+
+def test_a_create_under_an_idempotency_key_is_answered_with_what_exists(
+    door: Door, client: Any, gateway: Gateway
+) -> None:
+    gateway.answers[INVOICES + "Create"] = abort(grpc.StatusCode.ALREADY_EXISTS, "key taken")
+    found = empty("simple.invoices.get")
+    found.details.currency_code = "SAR"
+    gateway.answers[INVOICES + "Get"] = lambda *_: found
+    keyed = client.with_options(idempotency_key="order-7")
+    assert door.call(keyed.simple.invoices.create, changes={"currency_code": "SAR"}).details.currency_code == "SAR"
+
+
+def slow_down(seconds: float) -> Any:
+    wait = error_details_pb2.RetryInfo(retry_delay=Duration(nanos=int(seconds * 1e9) % 10**9, seconds=int(seconds)))
+    return abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down", wait)
+
+
+def test_a_throttled_tenant_is_kept_back_and_no_other(door: Door, client: Any, gateway: Gateway) -> None:
+    gateway.answers[CUSTOMERS + "List"] = in_turn(slow_down(40), empty("billing.customers.list"))
+    throttled, other = client.for_org("tnt_1"), client.for_org("tnt_2")
+    with pytest.raises(ResourceExhausted) as caught:
+        door.call(throttled.billing.customers.list)
+    assert caught.value.retry_after == 40
+    with pytest.raises(ResourceExhausted, match="not sent") as local:
+        door.call(throttled.billing.customers.list)
+    assert local.value.retry_after is not None and 35 < local.value.retry_after <= 40
+    door.call(other.billing.customers.list)
+    assert [call.metadata["x-target-org-id"] for call in gateway.received] == ["tnt_1", "tnt_2"]
+
+
+# --- sign-in ------------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_token_is_renewed_once_for_calls_and_streams(door: Door, gateway: Gateway) -> None:
+    tokens = iter(["old", "new", "newer"])
+    current = [next(tokens)]
+
+    def refuse_old(_: Any, context: grpc.ServicerContext) -> Any:
+        if context.invocation_metadata() and gateway.received[-1].metadata["authorization"] == "Bearer old":
+            current[0] = "new"
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "expired")
+        return empty("billing.customers.list")
+
+    gateway.answers[CUSTOMERS + "List"] = refuse_old
+    client = door.open(endpoint=gateway.url, tokens=CallableToken(lambda: current[0]))
+    door.call(client.billing.customers.list)
+    assert [call.metadata["authorization"] for call in gateway.received] == ["Bearer old", "Bearer new"]
+
+
+def test_a_token_that_cannot_be_renewed_is_not_sent_again(door: Door, client: Any, gateway: Gateway) -> None:
+    gateway.answers[CUSTOMERS + "Create"] = abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+    with pytest.raises(Unauthenticated, match="a fixed token"):
+        door.call(client.billing.customers.create, input={})
+    assert len(gateway.received) == 1
+
+
+# --- streams ------------------------------------------------------------------------------------------------------
+
+
+def test_a_server_stream_is_iterated(door: Door, client: Any, gateway: Gateway) -> None:
+    answers = [documents.ListStreamResponse(), documents.ListStreamResponse()]
+    gateway.answers[LIST_STREAM] = lambda *_: iter(answers)
+    assert door.every(client.invoicing.documents.list_stream()) == answers
+
+
+def test_a_stream_of_requests_is_taken_from_an_iterable(door: Door, client: Any, gateway: Gateway) -> None:
+    gateway.answers[STREAM_CREATE] = lambda requests, _: (documents.StreamCreateResponse() for _ in requests)
+    given = ({"item": {"key": str(number)}} for number in range(5))
+    assert len(door.every(client.invoicing.documents.stream_create(given))) == 5
+    assert [request.item.key for request in gateway.received[0].request] == ["0", "1", "2", "3", "4"]
+
+
+def test_requests_can_be_sent_one_by_one(door: Door, client: Any, gateway: Gateway) -> None:
+    gateway.streams[STREAM_CREATE] = lambda requests, _: (
+        documents.StreamCreateResponse(result={"success_key": request.item.key}) for request in requests
+    )
+    answers = door.converse(client.invoicing.documents.stream_create(), {"item": {"key": "a"}}, {"item": {"key": "b"}})
+    assert [answer.result.success_key for answer in answers] == ["a", "b"]
+
+
+def test_a_stream_that_is_left_early_is_cancelled_on_the_server(door: Door, client: Any, gateway: Gateway) -> None:
+    ended = threading.Event()
+
+    def endless(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        context.add_callback(ended.set)
+        while context.is_active():
+            yield documents.ListStreamResponse()
+
+    gateway.answers[LIST_STREAM] = endless
+    door.first(client.invoicing.documents.list_stream())
+    assert ended.wait(10)
+
+
+def test_a_slow_reader_holds_the_server_back(door: Door, client: Any, gateway: Gateway) -> None:
+    big = documents.ListStreamResponse(initial={"next_page_cursor": "x" * 100_000})
+    sent = []
+
+    def flood(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        for number in range(1000):
+            sent.append(number)
+            yield big
+
+    gateway.answers[LIST_STREAM] = flood
+    door.first(client.invoicing.documents.list_stream())
+    assert len(sent) < 500
+
+
+def test_a_silent_stream_ends_with_a_deadline_error(door: Door, client: Any, gateway: Gateway) -> None:
+    released = threading.Event()
+
+    def silent(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        yield documents.ListStreamResponse()
+        released.wait(20)
+
+    gateway.answers[LIST_STREAM] = silent
+    try:
+        with pytest.raises(DeadlineExceeded, match="stream_idle_timeout"):
+            door.every(client.with_options(stream_idle_timeout=0.2).invoicing.documents.list_stream())
+    finally:
+        released.set()
+
+
+def test_a_reader_that_takes_its_time_is_no_silent_server(door: Door, client: Any, gateway: Gateway) -> None:
+    gateway.answers[LIST_STREAM] = lambda *_: iter([documents.ListStreamResponse()] * 3)
+    stream = client.with_options(stream_idle_timeout=0.2).invoicing.documents.list_stream()
+    taken = [door.call(stream.__anext__ if isinstance(door, AsyncDoor) else stream.__next__)]
+    time.sleep(0.5)
+    assert len(taken + door.every(stream)) == 3
+
+
+def test_a_read_stream_that_brought_nothing_is_opened_again(door: Door, client: Any, gateway: Gateway) -> None:
+    down = abort(grpc.StatusCode.UNAVAILABLE, "reset")
+    gateway.answers[LIST_STREAM] = in_turn(down, iter([documents.ListStreamResponse()]))
+    assert len(door.every(client.invoicing.documents.list_stream())) == 1
+    assert len(gateway.received) == 2
+
+
+def test_a_stream_that_breaks_under_way_says_so_and_is_not_opened_again(
+    door: Door, client: Any, gateway: Gateway
+) -> None:
+    def breaking(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        yield documents.ListStreamResponse()
+        context.abort(grpc.StatusCode.UNAVAILABLE, "reset")
+
+    gateway.answers[LIST_STREAM] = breaking
+    with pytest.raises(Unavailable):
+        door.every(client.invoicing.documents.list_stream())
+    assert len(gateway.received) == 1
+
+
+def test_a_stream_of_writes_that_breaks_is_of_unknown_outcome(door: Door, client: Any, gateway: Gateway) -> None:
+    gateway.answers[STREAM_CREATE] = abort(grpc.StatusCode.UNAVAILABLE, "reset")
+    with pytest.raises(OutcomeUnknown):
+        door.every(client.invoicing.documents.stream_create([{}]))
+
+
+def test_a_bad_request_in_a_stream_is_named(door: Door, client: Any) -> None:
+    with pytest.raises(RequestError, match=r"^nope: 1; no such field"):
+        door.every(client.invoicing.documents.stream_create([{}, {"nope": 1}]))
+
+
+def test_the_callers_own_exception_in_a_stream_of_requests_comes_through(door: Door, client: Any) -> None:
+    def requests() -> Iterator[dict[str, Any]]:
+        yield {}
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        door.every(client.invoicing.documents.stream_create(requests()))
+
+
+# --- lists --------------------------------------------------------------------------------------------------------
+
+
+def test_items_go_through_all_pages_in_the_organization_that_they_were_asked_in(
+    door: Door, client: Any, gateway: Gateway
+) -> None:
+    def page(request: Any, _: Any) -> Any:
+        answer = empty("simple.invoices.list")
+        number = int(request.pagination.cursor or 0)
+        answer.items.add(number=str(number))
+        if number < 3:
+            answer.next_page_cursor = str(number + 1)
+        return answer
+
+    gateway.answers[INVOICES + "List"] = page
+    items = client.for_org("tnt_1").simple.invoices.list.items()
+    assert [item.number for item in door.every(items)] == ["0", "1", "2", "3"]
+    assert {call.metadata["x-target-org-id"] for call in gateway.received} == {"tnt_1"}
+
+
+def test_an_rpc_that_is_no_list_has_no_items(client: Any) -> None:
+    with pytest.raises(RequestError, match="is no list with pages"):
+        client.simple.invoices.get.items(key="K")
+
+
+# --- ends ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_client_says_so(door: Door, client: Any, gateway: Gateway) -> None:
+    door.call(client.billing.customers.list)
+    door.end(client)
+    for closed in (client, client.for_org("tnt_1")):
+        with pytest.raises(ClosedError, match="make a new one"):
+            door.call(closed.billing.customers.list)
+
+
+def test_closing_can_wait_for_calls_that_are_under_way(gateway: Gateway) -> None:
+    entered, released = threading.Event(), threading.Event()
+
+    def slow(*_: Any) -> Any:
+        entered.set()
+        released.wait(10)
+        return empty("billing.customers.list")
+
+    gateway.answers[CUSTOMERS + "List"] = slow
+    client, outcome = Invora(endpoint=gateway.url, token=TOKEN), []
+    thread = threading.Thread(target=lambda: outcome.append(client.billing.customers.list()))
+    thread.start()
+    entered.wait(10)
+    closing = threading.Thread(target=client.close, kwargs={"grace": 10})
+    closing.start()
+    released.set()
+    closing.join(10)
+    thread.join(10)
+    assert len(outcome) == 1
+
+
+def test_a_client_of_one_event_loop_says_so_in_another(gateway: Gateway) -> None:
+    one, other = AsyncDoor(), AsyncDoor()
+    client = one.open(endpoint=gateway.url, token=TOKEN)
+    one.call(client.billing.customers.list)
+    with pytest.raises(ConfigError, match="one client per event loop"):
+        other.call(client.billing.customers.list)
+    one.loop.close()
+    other.call(client.billing.customers.list)
+    other.end(client)
+    other.loop.close()
+
+
+def test_a_cancelled_task_cancels_its_call(gateway: Gateway) -> None:
+    import asyncio
+
+    entered, ended = threading.Event(), threading.Event()
+
+    def slow(_: Any, context: grpc.ServicerContext) -> Any:
+        context.add_callback(ended.set)
+        entered.set()
+        ended.wait(10)
+        return empty("billing.customers.list")
+
+    gateway.answers[CUSTOMERS + "List"] = slow
+
+    async def work() -> None:
+        async with AsyncInvora(endpoint=gateway.url, token=TOKEN) as client:
+            task = asyncio.ensure_future(client.billing.customers.list())
+            await asyncio.to_thread(entered.wait, 10)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(work())
+    assert ended.wait(10)
+
+
+@pytest.mark.parametrize("code", list(grpc.StatusCode)[1:], ids=lambda code: code.name)
+def test_every_status_is_its_own_error_and_grpcs_too(
+    door: Door, client: Any, gateway: Gateway, code: grpc.StatusCode
+) -> None:
+    info = error_details_pb2.ErrorInfo(reason="R", domain="D")
+    gateway.answers[CUSTOMERS + "List"] = abort(code, "words", info)
+    with pytest.raises(grpc.RpcError) as caught:
+        door.call(client.with_options(retry=False).for_org("tnt_1").billing.customers.list)
+    error = caught.value
+    assert isinstance(error, RpcError) and type(error).__name__.upper() == code.name.replace("_", "")
+    assert (error.code, error.message, error.org, error.method) == (code, "words", "tnt_1", CUSTOMERS + "List")
+    assert error.error_info is not None and error.error_info.reason == "R"
+
+
+def test_not_found_names_the_way_out(door: Door, client: Any, gateway: Gateway) -> None:
+    gateway.answers[CUSTOMERS + "Get"] = abort(grpc.StatusCode.NOT_FOUND, "no such customer")
+    with pytest.raises(NotFound, match="check the id and the organization"):
+        door.call(client.billing.customers.get)
