@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from invora_grpc.codegen.surface import additions, differences, fingerprint, fro
 PROTOS = Path("proto")
 FINGERPRINTS = PROTOS / "fingerprints.txt"
 GEN = Path("gen")
+_TAIL = re.compile(r"_(pb2(_grpc)?|dicts|client)\.pyi?$")
+"""What a generated file's name has behind the name of its proto file."""
 
 
 def buf(*arguments: str) -> bytes:
@@ -66,7 +69,7 @@ def stale(fresh: Path, current: Path, protos: Path) -> Iterator[str]:
     left = {p.relative_to(fresh): p for p in fresh.rglob("*") if p.is_file()}
     right = {p.relative_to(current): p for p in current.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
     for name in sorted(left.keys() | right.keys()):
-        stem = name.as_posix().partition("/")[2].rpartition("_pb2")[0]
+        stem = _TAIL.sub("", name.as_posix().partition("/")[2])
         source = f" (from {sources[stem]})" if stem in sources else ""
         if name not in right:
             yield f"missing  {current / name}{source}"

@@ -6,10 +6,12 @@ import keyword
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from google.protobuf import descriptor_pb2
 
 from invora_grpc.codegen.origins import Origins
+from invora_grpc.codegen.schema import comment
 from invora_grpc.codegen.surface import http_rule, scope
 
 _PREAMBLE = '''"""Every service and method of the schema, as literals.
@@ -21,6 +23,32 @@ SERVICES holds (service, module, area, file, origin, doc, methods); a method is
 
 SERVICES: tuple[tuple[str, str, str, str, str, str, tuple[tuple[str, ...], ...]], ...] = (
 '''
+
+
+class MethodRow(NamedTuple):
+    """One RPC, as the catalog holds it."""
+
+    name: str
+    rpc: str
+    request: str
+    response: str
+    streaming: str
+    http: str
+    scope: str
+    origin: str
+    doc: str
+
+
+class ServiceRow(NamedTuple):
+    """One service, as the catalog holds it."""
+
+    name: str
+    module: str
+    area: str
+    file: str
+    origin: str
+    doc: str
+    methods: tuple[MethodRow, ...]
 
 
 def snake_case(name: str) -> str:
@@ -53,29 +81,33 @@ def areas(services: Iterable[tuple[str, str, str]]) -> dict[str, str]:
     return names
 
 
-def render(files: Sequence[descriptor_pb2.FileDescriptorProto], origins: Origins, package: str) -> str:
-    """The whole text of catalog.py."""
+def rows(files: Sequence[descriptor_pb2.FileDescriptorProto], origins: Origins) -> list[ServiceRow]:
+    """What the catalog says of every service of the files, in its order."""
     found = [(file, index, f"{file.package}.{s.name}") for file in files for index, s in enumerate(file.service)]
     attributes: dict[str, str] = {}
     for module in sorted({origins.folders.get(file.name, "") for file, _, _ in found}):
         of_module = [(file, full) for file, _, full in found if origins.folders.get(file.name, "") == module]
         attributes |= areas((full, file.package, origins.of_file(file.name)) for file, full in of_module)
-    entries = []
-    for file, index, full in found:
-        module = origins.folders.get(file.name, "")
-        entries.append((module, attributes[full], _service(file, index, full, module, attributes[full], origins)))
-    return _PREAMBLE + "".join(text for _, _, text in sorted(entries)) + ")\n"
+    services = [
+        _service(file, index, full, origins.folders.get(file.name, ""), attributes[full], origins)
+        for file, index, full in found
+    ]
+    return sorted(services, key=lambda service: (service.module, service.area))
+
+
+def render(services: Iterable[ServiceRow]) -> str:
+    """The whole text of catalog.py."""
+    return _PREAMBLE + "".join(map(_source, services)) + ")\n"
 
 
 def _service(
     file: descriptor_pb2.FileDescriptorProto, index: int, full: str, module: str, area: str, origins: Origins
-) -> str:
-    comments = {tuple(at.path): _comment(at) for at in file.source_code_info.location if at.leading_comments}
-    head = (full, module, area, file.name, origins.of_file(file.name), comments.get((6, index), ""))
-    lines = ["    (\n", *(f"        {_literal(item)},\n" for item in head), "        (\n"]
+) -> ServiceRow:
+    comments = {tuple(at.path): comment(at) for at in file.source_code_info.location if at.leading_comments}
+    methods = []
     for number, method in enumerate(file.service[index].method):
         rule = http_rule(method)
-        items = (
+        row = MethodRow(
             method.name,
             attribute(method.name),
             method.input_type.lstrip("."),
@@ -86,7 +118,16 @@ def _service(
             origins.of_method(file.name, full, method.name),
             comments.get((6, index, 2, number), ""),
         )
-        lines += ["            (\n", *(f"                {_literal(item)},\n" for item in items), "            ),\n"]
+        methods.append(row)
+    doc = comments.get((6, index), "")
+    return ServiceRow(full, module, area, file.name, origins.of_file(file.name), doc, tuple(methods))
+
+
+def _source(service: ServiceRow) -> str:
+    *head, methods = service
+    lines = ["    (\n", *(f"        {_literal(str(item))},\n" for item in head), "        (\n"]
+    for method in methods:
+        lines += ["            (\n", *(f"                {_literal(item)},\n" for item in method), "            ),\n"]
     return "".join([*lines, "        ),\n", "    ),\n"])
 
 
@@ -94,10 +135,6 @@ def _streaming(method: descriptor_pb2.MethodDescriptorProto) -> str:
     if method.client_streaming:
         return "bidi" if method.server_streaming else "client"
     return "server" if method.server_streaming else ""
-
-
-def _comment(location: descriptor_pb2.SourceCodeInfo.Location) -> str:
-    return "\n".join(line.strip() for line in location.leading_comments.strip().splitlines())
 
 
 def _literal(text: str) -> str:
