@@ -58,7 +58,8 @@ def scope_of(link: Link, connection: Connection, options: CallOptions) -> str:
 
 def shape_of(binding: Binding) -> ListShape:
     """How this RPC pages. Raises RequestError if it is no list."""
-    shape = list_shape(binding.request_class, binding.response_class)
+    classes: Any = (binding.request_class, binding.response_class)  # the stubs of protobuf call them unhashable
+    shape = list_shape(*classes)
     if shape is None:
         hint = "call it for its one response"
         raise RequestError("rpc", binding.method.attribute, hint, "is no list with pages")

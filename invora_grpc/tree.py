@@ -38,8 +38,9 @@ class _Documentation:
     def __get__(self, rpc: Rpc | None, owner: type[Rpc]) -> str:
         if rpc is None:
             return self._text
-        method = rpc.method
-        return f"{method.doc}\n\n{method.path}\nScope: {method.scope}".strip()
+        from invora_grpc.explain import explain  # reads the stubs: for people who ask, not for those who call
+
+        return explain(rpc.method)
 
 
 def documented(text: str | None) -> Any:
