@@ -1,7 +1,11 @@
 """What errors say, carry and survive."""
 
 import asyncio
+import copy
+import importlib
+import inspect
 import pickle
+import pkgutil
 import subprocess
 import sys
 import traceback
@@ -20,6 +24,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+import invora_grpc
 from invora_grpc import status
 from invora_grpc.errors import ConfigError, InvoraError, RequestError, SignInError, one_line, shown
 from invora_grpc.status import RpcError, from_rpc_error, from_status
@@ -296,22 +301,57 @@ def test_only_unavailable_is_retryable_without_a_word_of_the_server(code: grpc.S
 # --- what errors survive ---
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        InvoraError("x"),
-        ConfigError("endpoint", "ftp://x", "use https://host", "has the scheme 'ftp'"),
-        RequestError("lines[0]", Decimal("1.5"), "give an int"),
-        SignInError("refused", issuer="https://i", grant="g", status=401, oauth_error="invalid_client", hint="check"),
-        from_status(grpc.StatusCode.NOT_FOUND, "no", method=METHOD, org="o", request_id="r"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_errors_pickle_with_everything(error: InvoraError) -> None:
-    again = pickle.loads(pickle.dumps(error))
-    assert type(again) is type(error)
-    assert str(again) == str(error)
-    assert again.__dict__ == error.__dict__
+def _kinds(base: type[InvoraError] = InvoraError) -> Iterator[type[InvoraError]]:
+    """Every error class of the package."""
+    for module in pkgutil.walk_packages(invora_grpc.__path__, "invora_grpc."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    yield base
+    for kind in base.__subclasses__():
+        if kind.__module__.startswith("invora_grpc."):
+            yield from _kinds(kind)
+
+
+_ARGUMENTS: dict[str, Any] = {
+    "code": grpc.StatusCode.OUT_OF_RANGE,
+    "value": Decimal("1.5"),
+    "status": 401,
+    "numbers": (4, 7),
+    "pages": 2,
+    "page": 2,
+    "items": 50,
+    "keys": ("K",),
+    "details_bin": b"",
+    "trailing_metadata": (("x", "y"),),
+}
+
+
+def _made(kind: type[InvoraError]) -> InvoraError:
+    """An error of this kind, with every argument filled."""
+    if "__init__" not in vars(kind) and kind.__mro__[1] in (InvoraError, Exception):
+        return kind("words")
+    taken = inspect.signature(kind).parameters.values()
+    values = {one.name: _ARGUMENTS.get(one.name, f"<{one.name}>") for one in taken}
+    if "cause" in values:
+        values["cause"] = from_status(grpc.StatusCode.OUT_OF_RANGE, "gone", method=METHOD, org="o", request_id="r")
+    positional = [values.pop(one.name) for one in taken if one.kind is one.POSITIONAL_OR_KEYWORD]
+    return kind(*positional, **values)
+
+
+@pytest.mark.parametrize("kind", list(dict.fromkeys(_kinds())), ids=lambda kind: kind.__name__)
+def test_every_error_pickles_and_copies_to_its_equal(kind: type[InvoraError]) -> None:
+    error = _made(kind)
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(again) is kind
+        assert (again, str(again), hash(again)) == (error, str(error), hash(error))
+        assert again.__dict__.keys() == error.__dict__.keys()
+
+
+def test_errors_that_say_different_things_are_not_equal() -> None:
+    one, other = (RequestError("f", value, "give an int") for value in (1, 2))
+    assert one != other
+    assert from_status(grpc.StatusCode.NOT_FOUND, "x") != from_status(grpc.StatusCode.NOT_FOUND, "x", request_id="r")
+    assert InvoraError("x") != ValueError("x")
 
 
 def test_details_survive_a_pickle_even_of_types_made_at_run_time() -> None:
