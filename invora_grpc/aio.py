@@ -19,8 +19,8 @@ from invora_grpc.attempt import Attempt, broken, keys_of, scope_of, shape_of
 from invora_grpc.auth import TokenSource
 from invora_grpc.auth_aio import AsyncTokens
 from invora_grpc.call import DEFAULT_TIMEOUT, Binding, CallOptions, bind, organization, request, seconds
-from invora_grpc.channel import ChannelOption, open_aio_channel
-from invora_grpc.config import Secret, load_settings
+from invora_grpc.channel import ChannelOption, ClientCertificate, open_aio_channel, sealed
+from invora_grpc.config import Secret, load_settings, wrapped
 from invora_grpc.connection import Connection, Link, trusts
 from invora_grpc.driver import aend, arecovered, asend, off_loop
 from invora_grpc.errors import ConfigError, RequestError
@@ -172,6 +172,8 @@ class AsyncStream(Generic[R]):
         except BaseException as error:
             await self._finish(error)
             raise
+        if first:
+            self._call.worked()
         if answer is _END:
             await self._finish(None)
             raise StopAsyncIteration
@@ -404,12 +406,14 @@ class AsyncInvora(Client, AsyncTree):
         tokens: TokenSource | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         root_certificates: bytes | None = None,
-        client_certificate: tuple[bytes, bytes] | None = None,
+        client_certificate: ClientCertificate | tuple[bytes, bytes] | None = None,
         channel_options: Sequence[ChannelOption] = (),
         schema: str = "verify",
         journal: Ledger | None = None,
         observer: Observer | None = None,
     ) -> None:
+        client_secret, token = wrapped("client_secret", client_secret), wrapped("token", token)
+        client_certificate = sealed(client_certificate)
         settings = load_settings(env, endpoint, issuer, client_id, client_secret, token, org_id)
         self._connection = Connection(
             settings,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 from invora_grpc.attempt import Attempt, keys_of, scope_of, shape_of
 from invora_grpc.auth import CallableToken, TokenSource
 from invora_grpc.call import DEFAULT_TIMEOUT, CallOptions, organization, request, seconds
-from invora_grpc.channel import ChannelOption, open_channel
-from invora_grpc.config import Secret, load_settings
+from invora_grpc.channel import ChannelOption, ClientCertificate, open_channel, sealed
+from invora_grpc.config import Secret, load_settings, wrapped
 from invora_grpc.connection import Connection, trusts
 from invora_grpc.driver import end, recovered, send
 from invora_grpc.errors import ConfigError
@@ -119,12 +119,14 @@ class Invora(Client, SyncTree):
         tokens: TokenSource | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         root_certificates: bytes | None = None,
-        client_certificate: tuple[bytes, bytes] | None = None,
+        client_certificate: ClientCertificate | tuple[bytes, bytes] | None = None,
         channel_options: Sequence[ChannelOption] = (),
         schema: str = "verify",
         journal: Ledger | None = None,
         observer: Observer | None = None,
     ) -> None:
+        client_secret, token = wrapped("client_secret", client_secret), wrapped("token", token)
+        client_certificate = sealed(client_certificate)
         settings = load_settings(env, endpoint, issuer, client_id, client_secret, token, org_id)
         self._connection = Connection(
             settings,

@@ -30,6 +30,7 @@ __all__ = [
     "parse_url",
     "require_credentials",
     "secret_header_safe",
+    "wrapped",
 ]
 
 
@@ -166,7 +167,7 @@ class Settings:
     """A ready access token; it wins over client id and secret."""
     org_id: str | None = None
     """The organization to act in (`x-target-org-id`); None: the caller's own."""
-    target: Target = field(init=False, compare=False)
+    target: Target = field(init=False, compare=False, repr=False)
     """`endpoint`, parsed."""
 
     def __post_init__(self) -> None:
@@ -193,7 +194,7 @@ def load_settings(
     INVORA_CLIENT_ID and INVORA_CLIENT_SECRET, a `client_id` or `client_secret` argument hides INVORA_TOKEN.
     Raises ConfigError for a value that is wrong. Credentials may be missing here: see `require_credentials`.
     """
-    client_secret, token = _wrapped("client_secret", client_secret), _wrapped("token", token)
+    client_secret, token = wrapped("client_secret", client_secret), wrapped("token", token)
     said, hidden = _variables(environ)
     del environ  # holds plain secrets, and would be shown by a traceback with locals
     by_client = client_id is not None or client_secret is not None
@@ -289,7 +290,8 @@ def _variables(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Se
     return said, hidden
 
 
-def _wrapped(name: str, argument: str | Secret | None) -> Secret | None:
+def wrapped(name: str, argument: str | Secret | None) -> Secret | None:
+    """The argument so that it does not show itself: a plain one in a variable ends up in tracebacks with locals."""
     if argument is None or isinstance(argument, Secret):
         return argument
     if not isinstance(argument, str) or not argument:

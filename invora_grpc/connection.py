@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any, Final
 from invora_grpc.auth import TokenSource, token_source
 from invora_grpc.call import Binding, bind
 from invora_grpc.catalog import Method
-from invora_grpc.channel import ChannelOption, fork_obstacle, guard_bearer
+from invora_grpc.channel import (
+    AIO_FORK_OBSTACLE,
+    ChannelOption,
+    ClientCertificate,
+    check_certificates,
+    fork_obstacle,
+    guard_bearer,
+)
 from invora_grpc.config import Settings, load_settings, require_credentials
 from invora_grpc.errors import ClosedError, ConfigError, UnconfirmedSchema
 from invora_grpc.idempotency import KeyPlan, Ledger, RecentKeys, key_plan
@@ -60,7 +67,7 @@ class Connection:
         tokens: TokenSource | None = None,
         trust: bool = False,
         root_certificates: bytes | None = None,
-        client_certificate: tuple[bytes, bytes] | None = None,
+        client_certificate: ClientCertificate | None = None,
         channel_options: Sequence[ChannelOption] = (),
         ledger: Ledger | None = None,
         observer: Observer | None = None,
@@ -68,6 +75,7 @@ class Connection:
         if tokens is None:
             require_credentials(settings)
         guard_bearer(settings.target)
+        check_certificates(settings.target, root_certificates, client_certificate)
         self.settings = settings
         self.given_tokens = tokens
         self.tokens: TokenSource = tokens if tokens is not None else token_source(settings)
@@ -113,8 +121,9 @@ class Connection:
         with self._lock:
             if self.closed:
                 raise ClosedError(f"{method.path}: the client is closed; make a new one")
-            if _OBSTACLES:
-                raise ClosedError(f"{method.path}: {_OBSTACLES[0]}")
+            obstacles = _OBSTACLES if self.loop is None else _OBSTACLES + _AIO_OBSTACLES
+            if obstacles:
+                raise ClosedError(f"{method.path}: {obstacles[0]}")
             if self._channel is None:
                 self._channel = self._opener(self.settings.target, **self._tls, options=self._channel_options)
             open_call = getattr(self._channel, f"{incoming}_{outgoing}")
@@ -143,6 +152,8 @@ class Connection:
             _ABANDONED.append((self._channel, self.links))
             if (obstacle := fork_obstacle(bool(self.inflight))) is not None:
                 _OBSTACLES.append(obstacle)
+            if self.loop is not None:
+                _AIO_OBSTACLES.append(AIO_FORK_OBSTACLE)
         self._lock = Lock()
         self.budget = Budget()
         self.forget_channel()
@@ -182,7 +193,9 @@ class Connection:
             "env": settings.environment.name,
             "endpoint": settings.endpoint,
             "issuer": settings.issuer,
-            "client_id": settings.client_id,
+            "client_id": settings.client_id
+            if settings.token is None
+            else None,  # as an argument it would hide the token
             "root_certificates": self._tls["root_certificates"],
             "channel_options": self._channel_options,
             "trust": self.trust,
@@ -222,6 +235,8 @@ _ABANDONED: Final[list[Any]] = []
 """Channels of the process that this one was forked from. Kept for ever: to close one here hangs."""
 _OBSTACLES: Final[list[str]] = []
 """Why no gRPC call works in this process, if it was forked at a bad time."""
+_AIO_OBSTACLES: Final[list[str]] = []
+"""Why none works with asyncio, if it was forked while an asynchronous client was open."""
 
 
 def _after_fork() -> None:

@@ -289,9 +289,14 @@ _HINTS: Final[Mapping[grpc.StatusCode, str]] = {
 _CONNECTION_HINTS: Final[tuple[tuple[str, str], ...]] = (
     ("connection refused", "nothing listens there: check host and port of the endpoint"),
     ("wrong_version_number", "that port does not speak TLS: check the endpoint's scheme and port"),
+    ("hostname verification check failed", "the certificate is for another host: check the endpoint's host name"),
+    ("certificate has expired", "the certificate has expired: tell who runs the server, and check your clock"),
+    ("failed to create security handshaker", "key and certificate do not fit together: check the client certificate"),
     ("certificate_verify_failed", "the server's certificate is not trusted here: check host and root certificates"),
     ("handshake", "the TLS handshake failed: check the endpoint's scheme, port and root certificates"),
     ("dns resolution failed", "the host name does not resolve: check the endpoint"),
+    ("errors resolving", "the host name does not resolve: check the endpoint"),
+    (": socket closed", "the server hung up: check the endpoint's scheme, and whether it wants a client certificate"),
 )
 """Words of gRPC's own UNAVAILABLE messages, and what they mean: different causes need different cures."""
 

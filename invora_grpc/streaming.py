@@ -166,6 +166,8 @@ class Stream(Generic[R]):
         except BaseException as error:
             self._finish(error)
             raise
+        if first:
+            self._call.worked()
         if answer is _END:
             self._finish(None)
             raise StopIteration

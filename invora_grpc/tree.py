@@ -246,6 +246,8 @@ class Client(_Node):
         return _restored, (type(self), self._connection, plain, given)
 
     def __repr__(self) -> str:
+        if "_options" not in self.__dict__:  # in the traceback of its own constructor
+            return f"<{type(self).__name__}>"
         org = f" org={self._options.org}" if self._options.org else ""
         return f"<{type(self).__name__} {self._connection.settings.target.url}{org}>"
 

@@ -1,8 +1,9 @@
 """What a channel is opened with, and what it refuses to carry. Against real servers on loopback."""
 
 import asyncio
-import datetime
-import ipaddress
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,12 +12,9 @@ from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import authority
 
-from invora_grpc.channel import channel_options, guard_bearer, open_aio_channel, open_channel
+from invora_grpc.channel import channel_options, fork_obstacle, guard_bearer, open_aio_channel, open_channel
 from invora_grpc.config import Target, parse_endpoint
 from invora_grpc.errors import ConfigError
 
@@ -35,13 +33,10 @@ class _Echo(grpc.GenericRpcHandler):
 
 
 @contextmanager
-def serving(host: str = "127.0.0.1", credentials: grpc.ServerCredentials | None = None) -> Iterator[int]:
+def serving(host: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None) -> Iterator[int]:
     unlimited = [("grpc.max_send_message_length", -1)]
     server = grpc.server(ThreadPoolExecutor(2), handlers=[_Echo()], options=unlimited)
-    if credentials is None:
-        port = server.add_insecure_port(f"{host}:0")
-    else:
-        port = server.add_secure_port(f"{host}:0", credentials)
+    port = server.add_secure_port(host, credentials) if credentials else server.add_insecure_port(host)
     server.start()
     try:
         yield port
@@ -49,57 +44,62 @@ def serving(host: str = "127.0.0.1", credentials: grpc.ServerCredentials | None 
         server.stop(None).wait()
 
 
+class Proxy:
+    """An HTTP proxy that knows CONNECT only, and leads everywhere to one server of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self.asked: list[str] = []
+        self._server, self._port = socket.create_server(("127.0.0.1", 0)), port
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += client.recv(4096)
+            self.asked.append(head.split(b"\r\n")[0].decode())
+            upstream = socket.create_connection(("127.0.0.1", self._port))
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            for pair in ((client, upstream), (upstream, client)):
+                threading.Thread(target=self._copy, args=pair, daemon=True).start()
+
+    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # one side has gone, and the other will
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment in which nobody has named a proxy, or an exception from one."""
+    for name in ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
 def call(channel: Any, request: bytes = b"") -> Any:
     return channel.unary_unary(METHOD)(request, timeout=10)
 
 
-def certificate() -> tuple[bytes, bytes]:
-    """Key and self-signed certificate of `localhost`, as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    signed = (
-        builder.not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return private, signed.public_bytes(serialization.Encoding.PEM)
-
-
 @pytest.mark.parametrize(
-    ("server", "host"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "localhost"), ("[::1]", "[::1]")]
+    ("server", "host"), [("127.0.0.1:0", "127.0.0.1"), ("127.0.0.1:0", "localhost"), ("[::1]:0", "[::1]")]
 )
 def test_a_plaintext_loopback_target_is_reached(server: str, host: str) -> None:
     with serving(server) as port, open_channel(parse_endpoint(f"{host}:{port}")) as channel:
         assert call(channel, b"3") == b"xxx"
-
-
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_a_tls_target_is_reached_by_its_name(host: str) -> None:
-    private, public = certificate()
-    with serving(credentials=grpc.ssl_server_credentials([(private, public)])) as port:
-        target = parse_endpoint(f"https://{host}:{port}")
-        with open_channel(target, root_certificates=public) as channel:
-            assert call(channel, b"3") == b"xxx"
-
-
-def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
-    private, public = certificate()
-    with (
-        serving(credentials=grpc.ssl_server_credentials([(private, public)])) as port,
-        open_channel(parse_endpoint(f"https://localhost:{port}")) as channel,
-        pytest.raises(grpc.RpcError) as caught,
-    ):
-        call(channel)
-    error: Any = caught.value
-    assert error.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_the_asyncio_twin_does_the_same() -> None:
@@ -135,13 +135,55 @@ def test_options_of_the_caller_win() -> None:
             call(channel, b"11")
 
 
-def test_a_proxy_of_the_surroundings_never_sees_loopback_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", ["grpc_proxy", "https_proxy", "http_proxy"])
+def test_a_tls_target_is_reached_through_the_proxy_that_the_environment_names(
+    no_proxies: pytest.MonkeyPatch, variable: str
+) -> None:
+    ours = authority()
+    with serving(credentials=grpc.ssl_server_credentials([ours.issue("gw.invalid")])) as port:
+        proxy = Proxy(port)
+        no_proxies.setenv(variable, proxy.url)
+        with open_channel(parse_endpoint("https://gw.invalid:8443"), root_certificates=ours.pem) as channel:
+            assert call(channel, b"2") == b"xx"
+        proxy.close()
+    assert proxy.asked == ["CONNECT gw.invalid:8443 HTTP/1.1"]
+
+
+@pytest.mark.parametrize("variable", ["no_proxy", "no_grpc_proxy"])
+def test_a_host_that_is_excepted_is_dialled_without_the_proxy(no_proxies: pytest.MonkeyPatch, variable: str) -> None:
+    proxy = Proxy(9)
+    no_proxies.setenv("https_proxy", proxy.url)
+    no_proxies.setenv(variable, "other.invalid,.invalid")
+    with open_channel(parse_endpoint("https://gw.invalid:8443")) as channel, pytest.raises(grpc.RpcError) as caught:
+        call(channel)
+    proxy.close()
+    error: Any = caught.value
+    assert "resol" in error.details()
+    assert proxy.asked == []
+
+
+def test_a_proxy_of_the_surroundings_never_sees_loopback_calls(no_proxies: pytest.MonkeyPatch) -> None:
+    proxy = Proxy(9)
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+        no_proxies.setenv(name, proxy.url)
     with serving() as port, open_channel(parse_endpoint(f"127.0.0.1:{port}")) as channel:
         assert call(channel, b"1") == b"x"
+    proxy.close()
+    assert proxy.asked == []
+
+
+def test_a_server_that_comes_back_is_found_within_seconds() -> None:
+    down = socket.create_server(("127.0.0.1", 0))
+    port = down.getsockname()[1]
+    with open_channel(parse_endpoint(f"127.0.0.1:{port}")) as channel:
+        waiting = channel.unary_unary(METHOD).future(b"1", timeout=30, wait_for_ready=True)
+        began = time.monotonic()
+        for _ in range(4):  # what gRPC's own pauses would take five seconds for
+            down.accept()[0].close()
+        down.close()
+        with serving(f"127.0.0.1:{port}"):
+            assert waiting.result() == b"x"
+        assert time.monotonic() - began < 4
 
 
 def test_a_host_is_a_host_even_if_it_is_called_like_a_resolver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,13 +209,11 @@ def test_the_measured_options_are_all_there() -> None:
         "grpc.keepalive_timeout_ms": 10_000,
         "grpc.http2.ping_timeout_ms": 10_000,
         "grpc.keepalive_permit_without_calls": 0,
+        "grpc.initial_reconnect_backoff_ms": 200,
+        "grpc.max_reconnect_backoff_ms": 2_000,
+        "grpc.min_reconnect_backoff_ms": 10_000,
         "grpc.max_receive_message_length": 16 * 1024 * 1024,
     }
-
-
-def test_root_certificates_for_plaintext_are_a_mistake() -> None:
-    with pytest.raises(ConfigError, match="root_certificates"):
-        open_channel(parse_endpoint("localhost:1"), root_certificates=b"")
 
 
 def test_a_token_does_not_cross_a_network_in_plaintext() -> None:
@@ -184,3 +224,23 @@ def test_a_token_does_not_cross_a_network_in_plaintext() -> None:
 @pytest.mark.parametrize("text", ["https://gw.example", "gw.example:1", "localhost:1", "http://127.0.0.1", "[::1]:1"])
 def test_a_token_may_cross_tls_and_loopback(text: str) -> None:
     guard_bearer(parse_endpoint(text))
+
+
+@pytest.mark.parametrize(
+    ("variable", "busy", "works"),
+    [
+        ("", True, True),
+        ("", False, True),
+        ("1", False, True),
+        ("1", True, False),
+        ("0", False, False),
+        ("No", True, False),
+    ],
+)
+def test_a_fork_that_grpc_does_not_survive_is_told(
+    monkeypatch: pytest.MonkeyPatch, variable: str, busy: bool, works: bool
+) -> None:
+    monkeypatch.setenv("GRPC_ENABLE_FORK_SUPPORT", variable)
+    said = fork_obstacle(busy)
+    assert (said is None) is works
+    assert said is None or ("GRPC_ENABLE_FORK_SUPPORT" in said and "spawn" in said)
