@@ -141,8 +141,18 @@ def as_values() -> dict[str, Any]:
 # --- measuring ----------------------------------------------------------------------------------------------------
 
 
-def compare(variants: Mapping[str, Callable[[], Any]], base: str, rounds: int, calls: int, batch: int = 1) -> Figures:
-    """CPU microseconds per call and its ratio to `base`, in the median of the rounds; `batch` calls by each run."""
+def compare(
+    variants: Mapping[str, Callable[[], Any]],
+    base: str,
+    rounds: int,
+    calls: int,
+    batch: int = 1,
+    second: str | None = None,
+) -> Figures:
+    """CPU microseconds per call and its ratio to `base` (and to `second`), in the median of the rounds.
+
+    `calls` runs make a figure; each run makes `batch` calls.
+    """
     figures: dict[str, list[float]] = {name: [] for name in variants}
     names = list(variants)
     for number in range(rounds + 2):
@@ -154,10 +164,12 @@ def compare(variants: Mapping[str, Callable[[], Any]], base: str, rounds: int, c
                 run()
             if number >= 2:  # the first rounds warm up
                 figures[name].append((time.process_time() - start) / calls / batch * 1e6)
+    bases = {"ratio": base} | ({"to our options": second} if second else {})
     return {
-        name: {
-            "us": statistics.median(values),
-            "ratio": statistics.median(one / raw for one, raw in zip(values, figures[base], strict=True)),
+        name: {"us": statistics.median(values)}
+        | {
+            label: statistics.median(one / raw for one, raw in zip(values, figures[other], strict=True))
+            for label, other in bases.items()
         }
         for name, values in figures.items()
     }
@@ -211,10 +223,8 @@ def unary(address: str, rounds: int) -> dict[str, Figures]:
         "raw stub, default channel",
         rounds,
         100,
+        second="raw stub, our channel options",
     )
-    tuned_us = ready["raw stub, our channel options"]["us"]
-    for figure in ready.values():
-        figure["ratio to our options"] = figure["us"] / tuned_us
     building = compare(
         {
             "raw stub, built by hand": lambda: raw.Create(by_hand("K"), **sent),
@@ -310,10 +320,8 @@ def concurrent(address: str, rounds: int, count: int) -> dict[str, Figures]:
         rounds,
         calls,
         batch=count,
+        second="raw stub, our channel options",
     )
-    tuned_us = ready["raw stub, our channel options"]["us"]
-    for figure in ready.values():
-        figure["ratio to our options"] = figure["us"] / tuned_us
     building = compare(
         {
             "raw stub, built by hand": together(lambda: raw.Create(by_hand("K"), **sent)),

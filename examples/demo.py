@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from invora_grpc import FailedPrecondition, Invora, RequestError, read, to_decimal
+from invora_grpc import FailedPrecondition, Invora, RequestError, to_decimal, to_python
 
 START = time.monotonic()
 LOCAL_TOOLS = Path(sys.executable).parent
@@ -92,7 +92,7 @@ def register(client: Invora) -> None:
             "terms_accepted": True,
         }
     ).application
-    say(f"platform application: {read(application)['decision']}")
+    say(f"platform application: {to_python(application)['decision']}")
 
 
 def invoice(number: int, price: str) -> dict[str, Any]:

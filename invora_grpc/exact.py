@@ -27,6 +27,9 @@ _EXACTLY = decimal.Context(
     prec=60, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, traps=[decimal.Inexact, decimal.InvalidOperation]
 )
 _SCALE = Decimal(BILLION)
+_add = _EXACTLY.add
+_from_timestamp = datetime.fromtimestamp
+_FLOAT_SECONDS = 2**32  # until the year 2106 a float of seconds tells microseconds apart
 
 DECIMAL_HINT = "write a Decimal, an int or a numeric string such as '20.50'"
 INSTANT_HINT = "write a datetime with a time zone, or RFC 3339 text such as '2026-11-21T09:30:00Z'"
@@ -40,6 +43,13 @@ DURATION_HINT = "write a timedelta, or text in seconds such as '3.5s'"
 
 def decimal_parts(value: object) -> tuple[int, int]:
     """Units and nanos of a Decimal, an int or numeric text; ValueError unless 64-bit units and 9 places hold it."""
+    if type(value) is int and INT64_MIN <= value <= INT64_MAX:
+        return value, 0
+    if type(value) in (Decimal, str):
+        whole, _, fraction = str(value).partition(".")  # most amounts are digits and a dot, also as Decimals
+        nanos = _NANOS[fraction] if len(fraction) < 4 else _billionths(fraction)
+        if nanos is not None and len(whole) < 19 and whole.isdigit() and whole.isascii():
+            return int(whole), nanos
     if isinstance(value, str):
         if not _NUMBER.fullmatch(value):
             raise ValueError(f"{DECIMAL_HINT}: digits and one dot, without spaces or thousands separators")
@@ -48,7 +58,7 @@ def decimal_parts(value: object) -> tuple[int, int]:
         raise ValueError("a float is not exact: write Decimal('20.50') or '20.50'")
     elif isinstance(value, bool) or not isinstance(value, (Decimal, int)):
         raise ValueError(DECIMAL_HINT)
-    total = _in_nanos(value) if isinstance(value, Decimal) else value * BILLION
+    total = _in_nanos(value) if isinstance(value, Decimal) else int(value) * BILLION
     units, nanos = divmod(total, BILLION) if total >= 0 else (-(-total // BILLION), -(-total % BILLION))
     if not INT64_MIN <= units <= INT64_MAX:
         raise ValueError("the whole part must fit 64 bits, -9223372036854775808 to 9223372036854775807")
@@ -58,11 +68,7 @@ def decimal_parts(value: object) -> tuple[int, int]:
 def _in_nanos(value: Decimal) -> int:
     if not value.is_finite():
         raise ValueError("NaN and Infinity are no amounts: write a finite number")
-    if not value:
-        return 0
-    if (
-        value.adjusted() > 18
-    ):  # ten to the power of 19 is past any 64-bit number; stop before a huge exponent costs memory
+    if value.adjusted() > 18 and value:  # past any 64-bit number: stop before a huge exponent costs memory
         raise ValueError("the whole part must fit 64 bits, -9223372036854775808 to 9223372036854775807")
     try:
         scaled = _EXACTLY.multiply(value, _SCALE)
@@ -73,12 +79,45 @@ def _in_nanos(value: Decimal) -> int:
     return total
 
 
+class _Nanos(dict[str, int | None]):
+    """Digits after the dot, as nanos; None for what is no digits. Asked for up to three places, and keeps them."""
+
+    def __missing__(self, fraction: str) -> int | None:
+        nanos = _billionths(fraction)
+        if nanos is not None:
+            self[fraction] = nanos  # 1,111 entries at most
+        return nanos
+
+
+_NANOS = _Nanos({"": 0})
+
+
+def _billionths(fraction: str) -> int | None:
+    """Up to nine ASCII digits as nanos; None for anything else."""
+    return int(fraction.ljust(9, "0")) if len(fraction) < 10 and fraction.isdigit() and fraction.isascii() else None
+
+
+class _Fractions(dict[int, Decimal]):
+    """Nanos as Decimal, without trailing zeros; ValueError from one billion on. Keeps those of up to three places."""
+
+    def __missing__(self, nanos: int) -> Decimal:
+        check_decimal(0, nanos)
+        fraction = _EXACTLY.normalize(_EXACTLY.scaleb(Decimal(nanos), -9))
+        if not nanos % 1_000_000:  # no currency has more places: 1,998 entries at most
+            self[nanos] = fraction
+        return fraction
+
+
+_FRACTIONS = _Fractions()
+
+
 def decimal_of(units: int, nanos: int) -> Decimal:
     """The Decimal of units and nanos, without trailing zeros; ValueError as for `check_decimal`."""
     if not nanos:
         return Decimal(units)
-    check_decimal(units, nanos)
-    return _EXACTLY.normalize(_EXACTLY.scaleb(Decimal(units * BILLION + nanos), -9))
+    if units and (units ^ nanos) < 0:
+        check_decimal(units, nanos)
+    return _add(units, _FRACTIONS[nanos])
 
 
 def decimal_text(units: int, nanos: int) -> str:
@@ -107,7 +146,7 @@ def instant_parts(value: object) -> tuple[int, int]:
         value, nanos = _parse_instant(value)
     else:
         raise ValueError(INSTANT_HINT)
-    if value.tzinfo is None or value.utcoffset() is None:
+    if value.tzinfo is not UTC and value.utcoffset() is None:
         raise ValueError("the time zone is missing: add tzinfo=timezone.utc, or the zone that is meant")
     since = value - EPOCH
     seconds = since.days * 86_400 + since.seconds
@@ -134,6 +173,8 @@ def instant_of(seconds: int, nanos: int) -> datetime | str:
     """The aware UTC datetime, or RFC 3339 text where that would lose digits; ValueError as for `check_instant`."""
     if nanos % 1000:
         return instant_text(seconds, nanos)
+    if 0 <= seconds < _FLOAT_SECONDS and 0 <= nanos < BILLION:
+        return _from_timestamp(seconds + nanos / 1e9 if nanos else seconds, UTC)
     return _moment(seconds, nanos)
 
 

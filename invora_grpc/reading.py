@@ -1,125 +1,91 @@
 """Messages as plain Python values, and as JSON for people and the command line.
 
-A reader is compiled per message type from its descriptor, field by field as fields turn up, and stays with the
-message class, so it goes when a private pool goes. The room works alike for generated and for dynamic classes: it
-recognises types by full name and shape, and must not import generated modules. Reading never fails on what a server
-sent: a value that Python's own type cannot hold stays in its parts.
+A message type is read field by field as protobuf lists them, until it has been seen often enough to tell that a reader
+compiled for it would be faster; both ways give the same. Readers stay with the message class, so they go when a private
+pool goes. The room works alike for generated and for dynamic classes, and must not import generated modules. Reading
+never fails on what a server sent: a value that Python's own type cannot hold stays in its parts.
 """
 
 from __future__ import annotations
 
 import base64
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from invora_grpc import exact
+from invora_grpc import exact, kinds, structs
+from invora_grpc.compiling import Source, attribute
+from invora_grpc.errors import ConfigError
+from invora_grpc.kinds import descriptor_of, enum_names, inner_type, is_map, kind_of, map_entry
+from invora_grpc.structs import json_float
+from invora_grpc.unknown import refuse_unknown
 
 Reader = Callable[[Any], Any]
 """Takes a message or a scalar of one field, returns its plain form."""
 
-
-@dataclass(frozen=True, slots=True)
-class ExactKind:
-    """A message that stands for one Python value and carries it as whole numbers."""
-
-    parts: tuple[str, ...]
-    """The fields that hold the whole numbers."""
-    encode: Callable[[object], tuple[int, ...]]
-    """Python value or text to parts; ValueError with the way out."""
-    decode: Callable[..., object]
-    """Parts to the Python value; ValueError where there is none."""
-    text: Callable[..., str]
-    """Parts to text for JSON; ValueError where there is none."""
-    check: Callable[..., None]
-    """ValueError with the way out for parts that must not be sent."""
-
-
-DECIMAL = "kernel.DecimalValue"
-ANY = "google.protobuf.Any"
-FIELD_MASK = "google.protobuf.FieldMask"
-VALUE = "google.protobuf.Value"
-STRUCT = "google.protobuf.Struct"
-LIST_VALUE = "google.protobuf.ListValue"
-
-_SINCE = ("seconds", "nanos")
-_DAY = ("year", "month", "day")
-_CLOCK = ("hours", "minutes", "seconds", "nanos")
-EXACT: Mapping[str, ExactKind] = {
-    DECIMAL: ExactKind(
-        ("units", "nanos"), exact.decimal_parts, exact.decimal_of, exact.decimal_text, exact.check_decimal
-    ),
-    "google.protobuf.Timestamp": ExactKind(
-        _SINCE, exact.instant_parts, exact.instant_of, exact.instant_text, exact.check_instant
-    ),
-    "google.protobuf.Duration": ExactKind(
-        _SINCE, exact.duration_parts, exact.duration_of, exact.duration_text, exact.check_duration
-    ),
-    "google.type.Date": ExactKind(_DAY, exact.date_parts, exact.date_of, exact.date_text, exact.check_date),
-    "google.type.TimeOfDay": ExactKind(_CLOCK, exact.time_parts, exact.time_of, exact.time_text, exact.check_time),
-}
-"""Types that are one Python value, by full name."""
-
-_WRAPPED_SCALARS = ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
-WRAPPED: Mapping[str, str] = {
-    **{f"google.protobuf.{scalar}Value": "value" for scalar in _WRAPPED_SCALARS},
-    "kernel.StringList": "items",
-}
-"""Types that only wrap one field, by full name: the name of that field."""
-
-_SHAPES: Mapping[str, tuple[str, ...]] = {
-    **{name: kind.parts for name, kind in EXACT.items()},
-    **{name: (field,) for name, field in WRAPPED.items()},
-    ANY: ("type_url", "value"),
-    FIELD_MASK: ("paths",),
-    VALUE: ("null_value", "number_value", "string_value", "bool_value", "struct_value", "list_value"),
-    STRUCT: ("fields",),
-    LIST_VALUE: ("values",),
-}
 _units_and_nanos = attrgetter("units", "nanos")
-_WHOLE = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64)
 _READERS = "__invora_readers__"
-_EXACT_FLOAT_LIMIT = 2**53
+_REAL = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 
 
 class _Style(NamedTuple):
     """How messages are read. A reader is kept per message class and style."""
 
-    json: bool
-    short_enums: bool
-    defaults: bool
+    json: bool = False
+    short_enums: bool = False
+    json_names: bool = False
+    defaults: bool = False
 
 
-_PLAIN = _Style(json=False, short_enums=False, defaults=False)
-_FULL = _Style(json=False, short_enums=False, defaults=True)
-_JSON_SHORT = _Style(json=True, short_enums=True, defaults=False)
-_JSON_LONG = _Style(json=True, short_enums=False, defaults=False)
+_PLAIN = _Style()
+_STYLES = {
+    (names, defaults): _Style(json_names=names == "json", defaults=defaults)
+    for names in ("wire", "json")
+    for defaults in (False, True)
+}
+_JSON_SHORT = _Style(json=True, short_enums=True)
+_JSON_LONG = _Style(json=True)
 
 
-def read(message: Message, *, defaults: bool = False) -> dict[str, Any]:
-    """The message as a dict of plain Python values, keyed by proto field names; what is not set is left out.
+def to_python(
+    message: Message,
+    *,
+    names: Literal["wire", "json"] = "wire",
+    defaults: bool = False,
+    unknown: Literal["ignore", "error"] = "ignore",
+) -> dict[str, Any]:
+    """The message as a dict of plain Python values; what is not set is left out.
+
+    Keys are proto field names (`unit_price`), or with `names="json"` JSON names (`unitPrice`); `build` takes both.
 
     Decimals become Decimal, timestamps aware UTC datetimes, dates date, times of day time, durations timedelta,
     wrappers their value, masks lists of paths, structs dicts, enums their full name (a number that has no name stays
     int). What Python's own type would cut short is text: a timestamp, duration or time with nanoseconds, and the time
     24:00:00. What it cannot hold at all is a dict of its parts: partial dates, instants outside the years 1 to 9999,
     decimals whose parts disagree in sign. An Any is a dict with "@type", or with its raw `type_url` and `value` when
-    its type is not in the message's pool. Unknown fields are not read.
+    its type is not in the message's pool.
 
     `defaults=True` adds every other field: zero values and empty lists, and None where a field has presence and is
     absent.
+
+    Fields that the schema does not know have no name to be read by and are left out; `unknown="error"` raises
+    UnknownFieldsError instead, with their place and numbers. `unknown_fields` counts them.
     """
-    style = _FULL if defaults else _PLAIN
+    style = _STYLES.get((names, bool(defaults)))
+    if style is None or unknown not in ("ignore", "error"):
+        raise ConfigError(
+            "names, unknown", (names, unknown), "names are 'wire' or 'json'; unknown is 'ignore' or 'error'"
+        )
+    if unknown == "error":
+        refuse_unknown(message)
     plain = reader_of(type(message), style)(message)
-    return plain if isinstance(plain, dict) else _fields_reader(type(message), style)(message)
+    return plain if isinstance(plain, dict) else _FieldsReader(type(message), style).read(message)
 
 
 def to_json(message: Message, *, short_enums: bool = True) -> Any:
@@ -137,136 +103,152 @@ def to_decimal(message: Message) -> Decimal:
     return exact.decimal_of(units, nanos)
 
 
-def enum_names(enum: EnumDescriptor) -> dict[str, int]:
-    """Short name to number, in the enum's order: `SAR` for `CURRENCY_ENUM_SAR`.
-
-    Left out is the enum's own name in capitals, or else the prefix up to an underscore that all names share. A value
-    whose short form is another value's full name keeps its full name.
-    """
-    full = {value.name: value.number for value in enum.values}
-    prefix = _common_prefix(enum)
-    names: dict[str, int] = {}
-    for name, number in full.items():
-        short = name.removeprefix(prefix)
-        names[short if short and full.get(short, number) == number else name] = number
-    return names
-
-
-def _common_prefix(enum: EnumDescriptor) -> str:
-    names = [value.name for value in enum.values]
-    own = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", enum.name).upper() + "_"
-    if all(name.startswith(own) for name in names):
-        return own
-    first, last = min(names), max(names)  # what these two share, all between them share
-    end = next((at for at, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), len(first))
-    return first[: first.rfind("_", 0, end) + 1] if len(names) > 1 else ""
-
-
-def descriptor_of(source: Message | type[Message]) -> Descriptor:
-    """The descriptor of a message or message class, under one type for all of protobuf's implementations."""
-    return cast(Descriptor, source.DESCRIPTOR)
-
-
-def is_map(field: FieldDescriptor) -> bool:
-    """Whether a repeated field is a map."""
-    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
-
-
-def kind_of(descriptor: Descriptor) -> str:
-    """The full name of a type that stands for a Python value; empty for others, and for that name in another shape."""
-    fields = descriptor.fields_by_name
-    shape = _SHAPES.get(descriptor.full_name)
-    if shape is None or not all(name in fields for name in shape):
-        return ""
-    if descriptor.full_name in EXACT and not all(
-        fields[name].cpp_type in _WHOLE and not fields[name].is_repeated for name in shape
-    ):
-        return ""
-    return descriptor.full_name
-
-
-# --- readers, compiled --------------------------------------------------------------------------------------------
+# --- readers ------------------------------------------------------------------------------------------------------
 
 
 def reader_of(message_class: type[Message], style: _Style = _PLAIN) -> Reader:
-    """The reader of a message class, compiled once. Two threads that compile at the same time make two equal ones."""
-    readers: dict[_Style, Reader] | None = getattr(message_class, _READERS, None)
+    """The reader of a message class, made once. Two threads that make one at the same time make two equal ones."""
+    reader = _kept(message_class, style)
+    return reader.read if isinstance(reader, _FieldsReader) else reader
+
+
+def _kept(message_class: type[Message], style: _Style) -> Reader | _FieldsReader:
+    readers: dict[_Style, Reader | _FieldsReader] | None = getattr(message_class, _READERS, None)
     if readers is None:
         readers = {}
         setattr(message_class, _READERS, readers)
     reader = readers.get(style)
     if reader is None:
-        reader = readers[style] = _compile(message_class, style)
+        reader = readers[style] = _special_reader(message_class, style) or _FieldsReader(message_class, style)
     return reader
 
 
-def _compile(message_class: type[Message], style: _Style) -> Reader:
+def _follow(message_class: type[Message], style: _Style, use: Callable[[Reader], None]) -> None:
+    """Hand over the reader of a message class, and later on any better one."""
+    reader = _kept(message_class, style)
+    if isinstance(reader, _FieldsReader):
+        reader.users.append(use)
+        reader = reader.read
+    use(reader)
+
+
+def _special_reader(message_class: type[Message], style: _Style) -> Reader | None:
     descriptor = descriptor_of(message_class)
     kind = kind_of(descriptor)
-    if kind in EXACT:
-        return _exact_reader(EXACT[kind], style)
-    if kind in WRAPPED:
-        return _wrapped_reader(descriptor.fields_by_name[WRAPPED[kind]], style)
-    if kind == ANY:
+    if kind in kinds.EXACT:
+        return _exact_reader(kinds.EXACT[kind], style)
+    if kind in kinds.WRAPPED:
+        return _wrapped_reader(descriptor.fields_by_name[kinds.WRAPPED[kind]], style)
+    if kind == kinds.ANY:
         return _any_reader(descriptor.file.pool, style)
-    if kind == FIELD_MASK:
-        return _read_mask
-    return _STRUCTURED.get(kind) or _fields_reader(message_class, style)
+    return _STRUCTURED.get(kind)
 
 
-def _fields_reader(message_class: type[Message], style: _Style) -> Reader:
-    known: dict[FieldDescriptor, tuple[str, Reader | None]] = {}
+class _FieldsReader:
+    """Reads the messages of one type as dicts; replaces its own `read` by a compiled one once that pays."""
 
-    def read_fields(message: Message) -> dict[str, Any]:
-        plain = {}
-        for field, value in message.ListFields():
-            entry = known.get(field)
+    WARM = 100  # messages; compiling a type costs about as much as reading three hundred of it
+    # What reading costs, in nanoseconds, so that a wide type of which little is set stays listed.
+    LISTED, DECLARED, FOUND = 100, 3, 170  # ListFields(), for each field of the type, and for each that is set
+    PRESENT, SCALAR, REPEATED = 30, 40, 110  # asking for one field in compiled code, set or not
+
+    def __init__(self, message_class: type[Message], style: _Style) -> None:
+        self.read: Reader = self._read_listed
+        self.users: list[Callable[[Reader], None]] = []
+        self._class, self._style = message_class, style
+        self._descriptor = descriptor_of(message_class)
+        self._list = message_class.ListFields  # of the class: a field may have this name too
+        self._known: dict[FieldDescriptor, tuple[str, Reader | None]] = {}
+        self._absent = [_absent(field, style) for field in self._descriptor.fields] if style.defaults else []
+        self._left = 0 if style.defaults or self._descriptor.is_extendable else self.WARM
+        self._found = 0
+
+    def _read_listed(self, message: Message) -> dict[str, Any]:
+        plain: dict[str, Any] = {name: make() for name, make in self._absent}
+        found = self._list(message)
+        for field, value in found:
+            entry = self._known.get(field)
             if entry is None:
-                name = f"[{field.full_name}]" if field.is_extension else field.name
-                entry = known[field] = (name, _field_reader(field, style))
+                entry = self._enter(field)
             name, convert = entry
             plain[name] = value if convert is None else convert(value)
+        if self._left > 0:
+            self._warm_up(len(found))
         return plain
 
-    if not style.defaults:
-        return read_fields
-    absent = {field.name: _absent(field, style) for field in descriptor_of(message_class).fields}
-    return lambda message: {name: make() for name, make in absent.items()} | read_fields(message)
+    def _warm_up(self, found: int) -> None:
+        self._found += found
+        self._left -= 1
+        if self._left == 0 and self._compiling_pays():
+            self.read = _compiled(self._class, self._style)
+            while self.users:
+                self.users.pop()(self.read)
+
+    def _enter(self, field: FieldDescriptor) -> tuple[str, Reader | None]:
+        name = f"[{field.full_name}]" if field.is_extension else _name(field, self._style)
+
+        def enter(reader: Reader) -> None:
+            self._known[field] = (name, _field_reader(field, self._style, reader))
+
+        if (inner := _inner(field)) is not None:
+            _follow(inner, self._style, enter)
+        else:
+            self._known[field] = (name, _field_reader(field, self._style, None))
+        return self._known[field]
+
+    def _compiling_pays(self) -> bool:
+        found = self._found / self.WARM
+        asked = 0
+        for field in self._descriptor.fields:
+            asked += self.REPEATED if field.is_repeated else self.PRESENT if field.has_presence else self.SCALAR
+        listed = self.LISTED + self.DECLARED * len(self._descriptor.fields) + self.FOUND * found
+        return asked + found * self.SCALAR < listed
 
 
-def _absent(field: FieldDescriptor, style: _Style) -> Callable[[], Any]:
-    """Makes the plain form of a field that is not set."""
+def _name(field: FieldDescriptor, style: _Style) -> str:
+    return field.json_name if style.json_names else field.name
+
+
+def _inner(field: FieldDescriptor) -> type[Message] | None:
+    """The class of the messages that a field holds, or that are the values of a map."""
+    of = inner_type(field)
+    return GetMessageClass(of) if of is not None else None
+
+
+def _absent(field: FieldDescriptor, style: _Style) -> tuple[str, Callable[[], Any]]:
+    """The key of a field, and what makes its plain form when it is not set."""
+    name = _name(field, style)
     if field.is_repeated:
-        return dict if is_map(field) else list
+        return name, dict if is_map(field) else list
     if field.has_presence:
-        return lambda: None
-    convert = _value_reader(field, style)
+        return name, lambda: None
+    convert = _scalar_reader(field, style)
     zero = field.default_value if convert is None else convert(field.default_value)
-    return lambda: zero
+    return name, lambda: zero
 
 
-def _field_reader(field: FieldDescriptor, style: _Style) -> Reader | None:
-    if field.message_type is not None and is_map(field):
-        entry = field.message_type.fields_by_name
-        return _map_reader(_key_reader(entry["key"], style), _value_reader(entry["value"], style))
-    convert = _value_reader(field, style)
+def _field_reader(field: FieldDescriptor, style: _Style, read: Reader | None) -> Reader | None:
+    """The reader of all that a field holds, where `read` reads one message; None if it is plain as it is."""
+    if (entry := map_entry(field)) is not None:
+        key, value = entry.fields_by_name["key"], entry.fields_by_name["value"]
+        return _map_reader(_key_reader(key, style), read or _scalar_reader(value, style))
+    convert = read or _scalar_reader(field, style)
     if not field.is_repeated:
         return convert
     if convert is None:
         return list
-    return lambda values: [convert(value) for value in values]
+    return lambda values: [convert(value) for value in values[:]]
 
 
 def _map_reader(read_key: Reader | None, read_value: Reader | None) -> Reader:
     if read_key is None and read_value is None:
         return dict
     if read_key is None and read_value is not None:
-        return lambda pairs: {key: read_value(value) for key, value in pairs.items()}
+        return lambda pairs: {key: read_value(pairs[key]) for key in pairs}
 
     def read_map(pairs: Mapping[Any, Any]) -> dict[Any, Any]:
         return {
-            read_key(key) if read_key else key: read_value(value) if read_value else value
-            for key, value in pairs.items()
+            read_key(key) if read_key else key: read_value(pairs[key]) if read_value else pairs[key] for key in pairs
         }
 
     return read_map
@@ -279,29 +261,107 @@ def _key_reader(field: FieldDescriptor, style: _Style) -> Reader | None:
     return lambda key: str(key).lower()
 
 
-def _value_reader(field: FieldDescriptor, style: _Style) -> Reader | None:
-    """The reader of one value of the field; None where protobuf's own value is the plain one."""
-    if field.message_type is not None:
-        return reader_of(GetMessageClass(field.message_type), style)
+def _scalar_reader(field: FieldDescriptor, style: _Style) -> Reader | None:
+    """The reader of one scalar of the field; None where protobuf's own value is the plain one."""
     if field.enum_type is not None:
         return _enum_reader(field.enum_type, style)
     if style.json and field.type == FieldDescriptor.TYPE_BYTES:
         return lambda value: base64.b64encode(value).decode("ascii")
-    if style.json and field.cpp_type in (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT):
-        return _json_float
+    if style.json and field.cpp_type in _REAL:
+        return json_float
     return None
 
 
 def _enum_reader(enum: EnumDescriptor, style: _Style) -> Reader:
+    names = _names_of(enum, style)
+    return lambda number: names.get(number, number)
+
+
+def _names_of(enum: EnumDescriptor, style: _Style) -> dict[int, str]:
     pairs: Iterable[tuple[str, int]]
     pairs = enum_names(enum).items() if style.short_enums else ((value.name, value.number) for value in enum.values)
     names: dict[int, str] = {}
     for name, number in pairs:
         names.setdefault(number, name)
-    return lambda number: names.get(number, number)
+    return names
 
 
-def _exact_reader(kind: ExactKind, style: _Style) -> Reader:
+# --- compiled readers ---------------------------------------------------------------------------------------------
+
+
+def _compiled(message_class: type[Message], style: _Style) -> Reader:
+    """A reader that asks for field by field: no list of fields, no descriptors, no dispatch."""
+    source = Source()
+    source.add("d = {}")
+    has = source.bind(message_class.HasField)  # of the class: a field may have this name too
+    for field in descriptor_of(message_class).fields:
+        held = attribute("m", field.name)
+        if field.has_presence:
+            source.add(f"if {has}(m, {field.name!r}):", f" v = {held}")
+        else:
+            test = "v"
+            if field.cpp_type in _REAL and not field.is_repeated:
+                test += f" or {source.bind(_is_negative_zero)}(v)"
+            source.add(f"v = {held}", f"if {test}:")
+        _write_field(source, field, style)
+    source.add("return d")
+    return source.function(descriptor_of(message_class).full_name)
+
+
+def _write_field(source: Source, field: FieldDescriptor, style: _Style) -> None:
+    """The lines that read what the field holds, `v`, into `d`."""
+    to = f"d[{_name(field, style)!r}]"
+    inner = _inner(field)
+    if inner is None or is_map(field):
+        source.add(f"{to} = {_plain(source, field, inner, style)}", indent=2)
+        return
+    kind = kind_of(descriptor_of(inner))
+    if field.is_repeated:
+        items = source.bind(None)
+        source.add(f"{to} = l = []", "for v in v[:]:", f" l.append({items}(v))", indent=2)
+        _follow(inner, style, _rebinding(source, items))
+    elif kind in kinds.EXACT:
+        parts = kinds.EXACT[kind].parts
+        decode = source.bind(kinds.EXACT[kind].text if style.json else kinds.EXACT[kind].decode)
+        whole = ", ".join(f"{name!r}: v.{name}" for name in parts)
+        source.add(f"try: {to} = {decode}({', '.join(f'v.{name}' for name in parts)})", indent=2)
+        source.add(f"except ValueError: {to} = {{{whole}}}", indent=2)
+    elif kind in kinds.WRAPPED:
+        wrapped = descriptor_of(inner).fields_by_name[kinds.WRAPPED[kind]]
+        source.add(f"v = v.{wrapped.name}", f"{to} = {_plain(source, wrapped, None, style)}", indent=2)
+    else:
+        read = source.bind(None)
+        source.add(f"{to} = {read}(v)", indent=2)
+        _follow(inner, style, _rebinding(source, read))
+
+
+def _rebinding(source: Source, name: str) -> Callable[[Reader], None]:
+    return lambda reader: source.names.__setitem__(name, reader)
+
+
+def _plain(source: Source, field: FieldDescriptor, inner: type[Message] | None, style: _Style) -> str:
+    """The expression for what a field of scalars, or a map, holds."""
+    if is_map(field) and inner is not None:
+        read = source.bind(None)
+        _follow(inner, style, lambda reader: source.names.__setitem__(read, _field_reader(field, style, reader)))
+        return f"{read}(v)"
+    if field.enum_type is not None and not field.is_repeated:
+        return f"{source.bind(_names_of(field.enum_type, style).get)}(v, v)"
+    convert = _field_reader(field, style, None)
+    if field.is_repeated and convert is list:
+        return "v[:]"
+    return "v" if convert is None else f"{source.bind(convert)}(v)"
+
+
+def _is_negative_zero(value: float) -> bool:
+    """Minus zero is a value of its own on the wire, so it is set, though it is false."""
+    return math.copysign(1.0, value) < 0
+
+
+# --- readers of types that stand for a Python value -----------------------------------------------------------------
+
+
+def _exact_reader(kind: kinds.ExactKind, style: _Style) -> Reader:
     parts_of = attrgetter(*kind.parts)
     decode = kind.text if style.json else kind.decode
 
@@ -317,7 +377,7 @@ def _exact_reader(kind: ExactKind, style: _Style) -> Reader:
 
 def _wrapped_reader(field: FieldDescriptor, style: _Style) -> Reader:
     value_of = attrgetter(field.name)
-    convert = _field_reader(field, style)
+    convert = _field_reader(field, style, None)
     return value_of if convert is None else lambda message: convert(value_of(message))
 
 
@@ -330,7 +390,7 @@ def _any_reader(pool: Any, style: _Style) -> Reader:
             plain = reader_of(inner, style)(inner.FromString(message.value))
         except (KeyError, DecodeError, RecursionError):
             raw = base64.b64encode(message.value).decode("ascii") if style.json else message.value
-            return {"type_url": url, "value": raw}
+            return {"typeUrl" if style.json_names else "type_url": url, "value": raw}
         return {"@type": url, "value": plain} if kind_of(descriptor) else {"@type": url, **plain}
 
     return read_any
@@ -340,37 +400,9 @@ def _read_mask(message: Any) -> list[str]:
     return list(message.paths)
 
 
-def _read_struct(message: Any) -> dict[str, Any]:
-    return {key: _read_value(value) for key, value in message.fields.items()}
-
-
-def _read_list(message: Any) -> list[Any]:
-    return [_read_value(value) for value in message.values]
-
-
-def _read_value(message: Any) -> Any:
-    """JSON's value: whole numbers as int; None for null and for a value whose kind is not set."""
-    kind = message.WhichOneof("kind")
-    if kind is None or kind == "null_value":
-        return None
-    value = getattr(message, kind)
-    if kind == "number_value":
-        return _whole_or_float(value)
-    return _read_struct(value) if kind == "struct_value" else _read_list(value) if kind == "list_value" else value
-
-
-def _whole_or_float(value: float) -> int | float | str:
-    if not value.is_integer():
-        return _json_float(value)
-    if abs(value) > _EXACT_FLOAT_LIMIT or (value == 0 and math.copysign(1, value) < 0):
-        return value
-    return int(value)
-
-
-def _json_float(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-_STRUCTURED: Mapping[str, Reader] = {STRUCT: _read_struct, LIST_VALUE: _read_list, VALUE: _read_value}
+_STRUCTURED: Mapping[str, Reader] = {
+    kinds.STRUCT: structs.read_struct,
+    kinds.LIST_VALUE: structs.read_list,
+    kinds.VALUE: structs.read_value,
+    kinds.FIELD_MASK: _read_mask,
+}

@@ -17,7 +17,7 @@ from uuid import UUID
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
 from invora_grpc.errors import RequestError
-from invora_grpc.reading import enum_names
+from invora_grpc.kinds import enum_names
 
 Convert = Callable[[object], Any]
 """Turns a value into what protobuf's setter takes; refuses by `Refused`."""
@@ -45,6 +45,21 @@ class Refused(Exception):
         """The error for the caller, whose path starts at `root`."""
         path = (root + "".join(reversed(self.steps))).removeprefix(".")
         return RequestError(path or ROOT, self.value, self.hint)
+
+
+class RefusedInside(Refused):
+    """What a value that builds itself refused: an error for the caller already, but with the path inside that value."""
+
+    def __init__(self, error: RequestError) -> None:
+        own_path = "" if error.path == ROOT else error.path
+        super().__init__(error.value, error.hint, *([f".{own_path}".replace(".[", "[")] if own_path else []))
+        self._told = str(error).removeprefix(error.path)
+
+    def at(self, root: str) -> RequestError:
+        """The same error at its place in the whole request."""
+        error = super().at(root)
+        error.args = (error.path + self._told,)
+        return error
 
 
 def converter(field: FieldDescriptor) -> Convert:
@@ -159,6 +174,8 @@ def _choice(enum_type: EnumDescriptor) -> Convert:
         folded.setdefault(name.upper(), set()).add(number)
 
     def to_number(value: object) -> int:
+        if type(value) is str and (number := exactly.get(value)) is not None:
+            return number
         if isinstance(value, enum.Enum):
             value = value.value
         if isinstance(value, str):

@@ -31,7 +31,7 @@ from values_schema import (
     refusal,
 )
 
-from invora_grpc.values import build, enum_names, read
+from invora_grpc.values import build, enum_names, to_python
 
 # --- messages -------------------------------------------------------------------------------------------------------
 
@@ -95,7 +95,7 @@ class TestMessages:
         struct.update({"a": [1, None]})
         built = build(Kinds, {"instant": timestamp_pb2.Timestamp(seconds=5), "struct": struct})
         assert built.instant.seconds == 5
-        assert read(built)["struct"] == {"a": [1, None]}
+        assert to_python(built)["struct"] == {"a": [1, None]}
 
     def test_with_bad_decimals_in_them_are_refused(self) -> None:
         order = Order()
@@ -140,7 +140,7 @@ class TestMessages:
 
     def test_of_a_private_pool_leave_with_it(self) -> None:
         fresh = GetMessageClass(private_pool().FindMessageTypeByName("shop.Order"))
-        read(build(fresh, {"lines": [{"unit_price": 1}], "parent": {"parent": {}}}))
+        to_python(build(fresh, {"lines": [{"unit_price": 1}], "parent": {"parent": {}}}))
         alive = weakref.ref(fresh)
         del fresh
         gc.collect()
@@ -188,6 +188,10 @@ class TestOneofs:
         assert error.path == "nested"
         assert "text" in error.hint
         assert "pick" in error.hint
+
+    def test_count_null_as_a_member(self) -> None:
+        assert build(Choice, {"value": None, "note": "x"}).WhichOneof("pick") == "value"
+        assert refusal(Choice, {"text": "a", "value": None}).path == "value"
 
     def test_of_one_member_are_optional_fields(self) -> None:
         built = build(Present, {"a_int32": 0, "a_string": ""})
@@ -250,7 +254,7 @@ class TestWholeNumbers:
     @pytest.mark.parametrize("kind", RANGES)
     def test_reach_to_the_ends_of_their_type(self, kind: str) -> None:
         for value in self.RANGES[kind]:
-            assert read(build(Scalars, {f"a_{kind}": value})).get(f"a_{kind}", 0) == value
+            assert to_python(build(Scalars, {f"a_{kind}": value})).get(f"a_{kind}", 0) == value
 
     @pytest.mark.parametrize("kind", RANGES)
     def test_refuse_what_is_past_them(self, kind: str) -> None:
@@ -395,5 +399,5 @@ class TestEnums:
         assert build(Order, {"alias": "BEE"}).alias == 1
 
     def test_read_as_full_names_and_unknown_numbers_as_they_are(self) -> None:
-        assert read(Order(currency=1, alias=1)) == {"currency": "CURRENCY_ENUM_SAR", "alias": "ALIAS_B"}
-        assert read(Order(currency=99)) == {"currency": 99}
+        assert to_python(Order(currency=1, alias=1)) == {"currency": "CURRENCY_ENUM_SAR", "alias": "ALIAS_B"}
+        assert to_python(Order(currency=99)) == {"currency": 99}

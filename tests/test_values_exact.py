@@ -19,7 +19,7 @@ from values_schema import (
 )
 
 from invora_grpc.errors import RequestError
-from invora_grpc.values import build, from_decimal, read, to_decimal, to_json
+from invora_grpc.values import build, from_decimal, to_decimal, to_json, to_python
 
 
 def parts(value: object) -> tuple[int, int]:
@@ -95,7 +95,7 @@ class TestDecimals:
             assert to_decimal(Decimals(units=1_234_567, nanos=123_456_789)) == Decimal("1234567.123456789")
 
     def test_that_no_rule_allows_are_read_in_parts(self) -> None:
-        assert read(Kinds(decimal=Decimals(units=1, nanos=-1)))["decimal"] == {"units": 1, "nanos": -1}
+        assert to_python(Kinds(decimal=Decimals(units=1, nanos=-1)))["decimal"] == {"units": 1, "nanos": -1}
         with pytest.raises(ValueError, match="one sign"):
             to_decimal(Decimals(units=1, nanos=-1))
 
@@ -159,24 +159,24 @@ class TestInstants:
         assert "years 1 to 9999" in refusal(Kinds, {"instant": value}).hint
 
     def test_with_nanoseconds_are_read_as_text(self) -> None:
-        assert read(build(Kinds, {"instant": "2026-01-01T00:00:00.000000001Z"})) == {
+        assert to_python(build(Kinds, {"instant": "2026-01-01T00:00:00.000000001Z"})) == {
             "instant": "2026-01-01T00:00:00.000000001Z"
         }
 
     def test_out_of_range_are_read_in_parts(self) -> None:
-        assert read(Kinds(instant={"seconds": 2**60})) == {"instant": {"seconds": 2**60, "nanos": 0}}
+        assert to_python(Kinds(instant={"seconds": 2**60})) == {"instant": {"seconds": 2**60, "nanos": 0}}
 
     @given(st.datetimes(timezones=st.just(UTC)))
     def test_come_back_as_they_went(self, value: datetime) -> None:
         message = build(Kinds, {"instant": value})
-        assert read(message) == {"instant": value}
+        assert to_python(message) == {"instant": value}
         assert build(Kinds, to_json(message)) == message == build(Kinds, {"instant": value.isoformat()})
 
 
 class TestDates:
     @pytest.mark.parametrize("value", [date(2026, 11, 21), "2026-11-21", {"year": 2026, "month": 11, "day": 21}])
     def test_are_year_month_day(self, value: object) -> None:
-        assert read(build(Kinds, {"day": value})) == {"day": date(2026, 11, 21)}
+        assert to_python(build(Kinds, {"day": value})) == {"day": date(2026, 11, 21)}
 
     def test_refuse_a_datetime(self) -> None:
         assert "zone decides the day" in refusal(Kinds, {"day": datetime(2026, 1, 1, tzinfo=UTC)}).hint
@@ -187,7 +187,7 @@ class TestDates:
 
     @pytest.mark.parametrize("value", [{"year": 2026, "month": 0, "day": 0}, {"year": 0, "month": 2, "day": 29}])
     def test_may_be_partial_as_a_dict(self, value: Mapping[str, object]) -> None:
-        assert read(build(Kinds, {"day": value})) == {"day": value}
+        assert to_python(build(Kinds, {"day": value})) == {"day": value}
 
 
 class TestTimesOfDay:
@@ -203,7 +203,7 @@ class TestTimesOfDay:
         ],
     )
     def test_take_times_and_text(self, value: object, back: object) -> None:
-        assert read(build(Kinds, {"clock": value})) == {"clock": back}
+        assert to_python(build(Kinds, {"clock": value})) == {"clock": back}
 
     def test_refuse_a_zone(self) -> None:
         assert "no zone" in refusal(Kinds, {"clock": time(9, tzinfo=UTC)}).hint
@@ -237,5 +237,5 @@ class TestDurations:
     @given(st.timedeltas(min_value=timedelta(days=-3_652_500), max_value=timedelta(days=3_652_500)))
     def test_come_back_as_they_went(self, value: timedelta) -> None:
         message = build(Kinds, {"span": value})
-        assert read(message) == {"span": value}
+        assert to_python(message) == {"span": value}
         assert build(Kinds, to_json(message)) == message

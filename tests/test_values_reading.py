@@ -23,7 +23,7 @@ from values_schema import (
     refusal,
 )
 
-from invora_grpc.values import build, read, to_json
+from invora_grpc.values import build, to_json, to_python
 
 # --- masks, wrappers, structs, Any ----------------------------------------------------------------------------------
 
@@ -33,7 +33,7 @@ class TestMasks:
         "value", [["name", "unit_price.units"], ("name", "unitPrice.units"), "name,unitPrice.units"]
     )
     def test_take_snake_and_camel_paths(self, value: object) -> None:
-        assert read(build(Kinds, {"mask": value})) == {"mask": ["name", "unit_price.units"]}
+        assert to_python(build(Kinds, {"mask": value})) == {"mask": ["name", "unit_price.units"]}
 
     def test_take_the_star(self) -> None:
         assert list(build(Kinds, {"mask": "*"}).mask.paths) == ["*"]
@@ -61,14 +61,14 @@ class TestWrappers:
     )
 
     def test_take_and_give_their_plain_value(self) -> None:
-        assert read(build(Wrapped, {**self.PLAIN, "bytes": b""})) == {**self.PLAIN, "bytes": b""}
+        assert to_python(build(Wrapped, {**self.PLAIN, "bytes": b""})) == {**self.PLAIN, "bytes": b""}
 
     @pytest.mark.parametrize(("field", "value"), [("bool", 1), ("uint32", -1), ("string", 5), ("int64", True)])
     def test_check_its_type(self, field: str, value: object) -> None:
         assert refusal(Wrapped, {field: value}).path == field
 
     def test_of_a_list_take_and_give_a_list(self) -> None:
-        assert read(build(Kinds, {"names": ["a", "b"]})) == {"names": ["a", "b"]}
+        assert to_python(build(Kinds, {"names": ["a", "b"]})) == {"names": ["a", "b"]}
         assert build(Kinds, {"names": []}).HasField("names")
         assert refusal(Kinds, {"names": ["a", 1]}).path == "names[1]"
 
@@ -76,7 +76,7 @@ class TestWrappers:
 class TestStructs:
     def test_take_what_json_holds(self) -> None:
         value = {"a": None, "b": True, "c": [1, 2.5, "x", {"d": {}}], "e": Decimal("20.5")}
-        back = read(build(Kinds, {"struct": value}))["struct"]
+        back = to_python(build(Kinds, {"struct": value}))["struct"]
         assert back == value
         assert type(back["c"][0]) is int
 
@@ -91,6 +91,7 @@ class TestStructs:
             ({"a": {"b": [1, math.nan]}}, "struct['a']['b'][1]"),
             ({"a": Decimal("0.12345678901234567890")}, "struct['a']"),
             ({"a": 2**53 + 1}, "struct['a']"),
+            ({"a": -(2**53) - 1}, "struct['a']"),
             ({"a": {1: 2}}, "struct['a'][1]"),
             ({"a": date(2026, 1, 1)}, "struct['a']"),
             ({"a": {1, 2}}, "struct['a']"),
@@ -110,10 +111,10 @@ class TestStructs:
 
     def test_values_take_none_as_null(self) -> None:
         assert build(Kinds, {"value": None}).value.WhichOneof("kind") == "null_value"
-        assert read(build(Lists, {"values": [None, 1]})) == {"values": [None, 1]}
+        assert to_python(build(Lists, {"values": [None, 1]})) == {"values": [None, 1]}
 
     def test_lists_take_lists(self) -> None:
-        assert read(build(Kinds, {"list": [1, (True,)]})) == {"list": [1, [True]]}
+        assert to_python(build(Kinds, {"list": [1, (True,)]})) == {"list": [1, [True]]}
         assert refusal(Kinds, {"list": "ab"}).path == "list"
 
 
@@ -126,21 +127,21 @@ class TestAny:
     def test_takes_a_dict_with_its_type(self) -> None:
         value = {"@type": "type.googleapis.com/shop.Order", "order_id": "A"}
         message = build(Kinds, {"any": value})
-        assert read(message) == {"any": value}
+        assert to_python(message) == {"any": value}
         assert message == build(Kinds, {"any": Order(order_id="A")})
 
     def test_wraps_a_plain_value(self) -> None:
         value = {"@type": "x/google.protobuf.Duration", "value": timedelta(seconds=3)}
-        assert read(build(Kinds, {"any": value})) == {"any": value}
+        assert to_python(build(Kinds, {"any": value})) == {"any": value}
 
     def test_of_an_unknown_type_stays_raw(self) -> None:
         value = {"type_url": "x/no.Such", "value": b"\x01"}
-        assert read(build(Kinds, {"any": value})) == {"any": value}
+        assert to_python(build(Kinds, {"any": value})) == {"any": value}
         assert to_json(build(Kinds, {"any": value})) == {"any": {"type_url": "x/no.Such", "value": "AQ=="}}
 
     def test_with_broken_bytes_stays_raw(self) -> None:
         value = {"type_url": "x/shop.Order", "value": b"\xff"}
-        assert read(build(Kinds, {"any": value})) == {"any": value}
+        assert to_python(build(Kinds, {"any": value})) == {"any": value}
 
     def test_refuses_an_unknown_type(self) -> None:
         assert refusal(Kinds, {"any": {"@type": "x/no.Such"}}).path == "any['@type']"
@@ -154,14 +155,14 @@ class TestAny:
 
 class TestReading:
     def test_leaves_out_what_is_not_set(self) -> None:
-        assert read(Everything()) == {}
+        assert to_python(Everything()) == {}
 
     def test_keeps_what_is_present_though_empty(self) -> None:
-        assert read(Present(a_int32=0, a_string="")) == {"a_int32": 0, "a_string": ""}
-        assert read(build(Order, {"parent": {}})) == {"parent": {}}
+        assert to_python(Present(a_int32=0, a_string="")) == {"a_int32": 0, "a_string": ""}
+        assert to_python(build(Order, {"parent": {}})) == {"parent": {}}
 
     def test_adds_all_other_fields_on_demand(self) -> None:
-        plain = read(Order(order_id="A"), defaults=True)
+        plain = to_python(Order(order_id="A"), defaults=True)
         assert plain == {
             "order_id": "A",
             "lines": [],
@@ -174,16 +175,16 @@ class TestReading:
             "alias": "ALIAS_A",
             "bare": "RED",
         }
-        assert read(build(Order, {"parent": {}}), defaults=True)["parent"]["order_id"] == ""
+        assert to_python(build(Order, {"parent": {}}), defaults=True)["parent"]["order_id"] == ""
 
     def test_gives_containers_of_its_own(self) -> None:
-        first = read(Order(), defaults=True)
+        first = to_python(Order(), defaults=True)
         first["lines"].append(1)
-        assert read(Order(), defaults=True)["lines"] == []
+        assert to_python(Order(), defaults=True)["lines"] == []
 
     def test_of_a_single_value_gives_its_parts(self) -> None:
-        assert read(Decimals(units=3)) == {"units": 3}
-        assert read(struct_pb2.Struct()) == {}
+        assert to_python(Decimals(units=3)) == {"units": 3}
+        assert to_python(struct_pb2.Struct()) == {}
 
     def test_as_json_is_json(self) -> None:
         order = build(Order, {"currency": "SAR", "lines": [{"unit_price": "1.50"}], "from": 2**60})
@@ -210,4 +211,4 @@ class TestReading:
         pool = DescriptorPool()
         pool.AddSerializedFile(file.SerializeToString())
         odd = GetMessageClass(pool.FindMessageTypeByName("kernel.DecimalValue"))
-        assert read(build(odd, {"units": "many"})) == {"units": "many"}
+        assert to_python(build(odd, {"units": "many"})) == {"units": "many"}

@@ -18,7 +18,8 @@ from invora_grpc.catalog import Method
 from invora_grpc.cli.coercion import coerced
 from invora_grpc.client import Invora
 from invora_grpc.errors import RequestError
-from invora_grpc.reading import descriptor_of, to_json
+from invora_grpc.kinds import descriptor_of
+from invora_grpc.reading import to_json
 
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[\d+\])*)")
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from invora_grpc.errors import RequestError
-from invora_grpc.reading import ANY, LIST_VALUE, STRUCT, VALUE, WRAPPED, is_map, kind_of
+from invora_grpc.kinds import ANY, LIST_VALUE, STRUCT, VALUE, WRAPPED, is_map, kind_of
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")
 _INTEGERS: Final = (

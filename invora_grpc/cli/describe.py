@@ -62,7 +62,7 @@ def _rpc(method: Method) -> list[str]:
 
 def _method_with_messages(method: Method) -> str:
     from invora_grpc.call import bind
-    from invora_grpc.reading import descriptor_of
+    from invora_grpc.kinds import descriptor_of
 
     binding = bind(method)
     request, response = descriptor_of(binding.request_class), descriptor_of(binding.response_class)
