@@ -176,6 +176,8 @@ class Attempt:
             retry=options.retry,
             budget=connection.budget,
             port=connection.settings.target.port,
+            connected=connection.connected,
+            closed=lambda: connection.closed,
             deadline=self.deadline,
             sent=self.message,
             response_class=link.binding.response_class,
@@ -207,7 +209,7 @@ class Attempt:
 
 def broken(call: Attempt, error: RpcError, sent: int) -> RpcError:
     """What it means that a call broke under way, after so many requests: for a write in doubt, OutcomeUnknown."""
-    doubtful = effect_of(error, call.connection.settings.target.port) is Effect.MAYBE
+    doubtful = effect_of(error, call.connection.settings.target.port, call.connection.connected) is Effect.MAYBE
     return OutcomeUnknown(error) if call.link.kind is not RetryClass.READ and doubtful and sent else error
 
 
@@ -250,12 +252,13 @@ _NAMING: Final = ("key", "id", "tenant_id")
 
 @functools.cache
 def record_plan(method: Method) -> RecordPlan | None:
-    """The plan for the writes of a service that has a Get; None if the record cannot be named by it."""
-    for other in catalog().service(method.service).methods:
-        if other.rpc != "get" and not (other.rpc.startswith("get_") and other.rpc[4:] == method.rpc.partition("_")[2]):
-            continue
-        fields = bind(other).request_class.DESCRIPTOR.fields_by_name
-        for name in _NAMING:
-            if name in fields and fields[name].cpp_type == fields[name].CPPTYPE_STRING:
-                return RecordPlan(other, name)
-    return None
+    """The plan for a write: by the Get of what it writes, e.g. GetFeature for UpdateFeature. None if there is none."""
+    thing = method.rpc.partition("_")[2]
+    other = next(
+        (one for one in catalog().service(method.service).methods if one.rpc == f"get_{thing}".strip("_")), None
+    )
+    if other is None:
+        return None
+    fields = bind(other).request_class.DESCRIPTOR.fields_by_name
+    named = [name for name in _NAMING if name in fields and fields[name].cpp_type == fields[name].CPPTYPE_STRING]
+    return RecordPlan(other, named[0]) if named else None

@@ -46,10 +46,10 @@ _LOADED_IN: Final = os.getpid()
 _NO: Final = frozenset({"0", "false", "no", "n", "f", "off"})
 
 _DEFAULTS: Final[tuple[ChannelOption, ...]] = (
-    ("grpc.enable_retries", 0),  # the core's retries repeat committed calls; transparent retries of unsent ones stay
+    ("grpc.enable_retries", 0),  # the core's retries repeat committed calls; see invora_grpc.retry
     ("grpc.service_config_disable_resolution", 1),  # nor may a DNS record switch them on
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.keepalive_time_ms", 60_000),  # finds half-open connections; pings more often get calls killed
+    ("grpc.keepalive_time_ms", 15_000),  # with the two below, a frozen connection is found in 25 s
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),  # without it, the timeout above takes a minute
     ("grpc.keepalive_permit_without_calls", 0),

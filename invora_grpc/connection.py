@@ -132,6 +132,14 @@ class Connection:
             self.links[method.path] = link
         return link
 
+    def connected(self) -> bool:
+        """Whether the channel is up; True where that cannot be told, as the answer that promises less."""
+        channel: Any = getattr(self._channel, "_channel", None)
+        try:
+            return int(channel.check_connectivity_state(False)) == _READY
+        except (AttributeError, ValueError):
+            return True
+
     def close(self) -> Any:
         """Refuse calls from now on. Returns the channel, for the client to close; None if none was opened."""
         with self._lock:
@@ -212,6 +220,8 @@ def trusts(schema: str) -> bool:
     return schema == "trust"
 
 
+_READY: Final = 2
+"""GRPC_CHANNEL_READY: the public API of the synchronous channel tells its state to a thread that polls only."""
 _CONNECTIONS: Final[weakref.WeakValueDictionary[str, Connection]] = weakref.WeakValueDictionary()
 
 
@@ -244,4 +254,5 @@ def _after_fork() -> None:
         connection.after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -52,6 +52,10 @@ LONGEST_WAIT: Final = 60.0
 """Seconds of a server's RetryInfo that a call waits for; a longer one ends the call."""
 
 
+RECONNECT: Final = 2.5
+"""Seconds before the last try without a connection: longer than the channel waits between its attempts to connect."""
+
+
 class RetryClass(Enum):
     """What a failed call allows."""
 
@@ -155,17 +159,16 @@ _DOUBTFUL: Final = frozenset(
 )
 
 
-def effect_of(error: RpcError, port: int) -> Effect:
-    """What `error` says about the server's work; `port` is the target's.
+def effect_of(error: RpcError, port: int, connected: Callable[[], bool]) -> Effect:
+    """What `error` says about the server's work; `port` is the target's, `connected` whether its channel is up.
 
     "failed to connect" is what this side's gRPC says, but a gateway may pass on the same words about a server behind
-    it. Ours names our own port, and came without any metadata.
+    it. Ours names our own port, came without any metadata, and leaves us without a connection.
     """
     if error.code is StatusCode.UNAVAILABLE and not error.trailing_metadata and not error.details:
         said = error.message
-        if said.startswith("failed to connect to all addresses; last error: ") and f":{port}:" in said:
-            return Effect.UNSENT
-        if said.startswith("errors resolving ") and f":{port}: " in said:
+        ours = said.startswith("failed to connect to all addresses; last error: ") and f":{port}:" in said
+        if (ours or (said.startswith("errors resolving ") and f":{port}: " in said)) and not connected():
             return Effect.UNSENT
     if error.code in _DOUBTFUL:
         return Effect.MAYBE
@@ -214,6 +217,10 @@ class Outcome:
     retry: Retry
     budget: Budget
     port: int
+    connected: Callable[[], bool]
+    """Whether the channel is up."""
+    closed: Callable[[], bool]
+    """Whether the client was closed meanwhile."""
     deadline: float | None
     """By `clock`; None: no deadline."""
     sent: Message | None = None
@@ -251,10 +258,9 @@ def recover(call: Outcome, error: RpcError) -> Steps:
                     return answer
                 error = answer
                 continue
-        effect = effect_of(error, call.port)
+        effect = effect_of(error, call.port, call.connected)
         doubt = doubt or effect is Effect.MAYBE
-        again = _again(call, error, effect)
-        wait = _wait(call, error) if again else None
+        wait = _wait(call, error, effect) if _again(call, error, effect) else None
         if wait is None:
             break
         yield Pause(wait)
@@ -274,6 +280,8 @@ def recover(call: Outcome, error: RpcError) -> Steps:
 
 def _again(call: Outcome, error: RpcError, effect: Effect) -> bool:
     """Whether the retry class allows another try after this failure."""
+    if call.closed():
+        return False
     if effect is Effect.UNSENT:
         return True
     if call.kind is RetryClass.WRITE:
@@ -282,20 +290,21 @@ def _again(call: Outcome, error: RpcError, effect: Effect) -> bool:
         return error.retry_after is not None
     if call.kind is RetryClass.READ:
         return error.code is StatusCode.UNAVAILABLE
-    return effect is Effect.MAYBE and error.code is not StatusCode.CANCELLED
+    return effect is Effect.MAYBE
 
 
-def _wait(call: Outcome, error: RpcError) -> float | None:
+def _wait(call: Outcome, error: RpcError, effect: Effect) -> float | None:
     """Seconds until the next try; None if there is none: no tries, no time or no budget left."""
     asked = error.retry_after or 0.0
     if asked and error.code is StatusCode.RESOURCE_EXHAUSTED:
         call.pause(min(asked, LONGEST_WAIT))
     if call.tries >= call.retry.tries:
         return None
-    if call.retry.budget and not call.budget.failed():
+    if call.retry.budget and error.code is not StatusCode.RESOURCE_EXHAUSTED and not call.budget.failed():
         return None
     backoff = min(call.retry.cap, call.retry.initial * call.retry.factor ** (call.tries - 1))
-    wait = max(asked, call.random() * backoff)
+    last = call.tries + 1 == call.retry.tries
+    wait = max(asked, call.random() * backoff, RECONNECT if last and effect is Effect.UNSENT else 0.0)
     return wait if wait <= LONGEST_WAIT and wait < call.left() else None
 
 
@@ -305,8 +314,6 @@ def _resolve(call: Outcome, error: RpcError) -> Steps:
     Raises `error` if it was ALREADY_EXISTS, and what exists is not what this call sent.
     """
     found = yield from _look_up(call)
-    if isinstance(error, AlreadyExists) and (found is None or NotFound in map(type, found)):
-        raise error  # something else than the key is taken
     if found is None or any(isinstance(one, RpcError) for one in found):
         return None
     answer = _answer_from(call, found)
@@ -323,11 +330,22 @@ def _look_up(call: Outcome) -> Generator[Step, Any, tuple[Any, ...] | None]:
     for key in call.keys:
         if call.left() <= 0:
             return None
-        answer = yield Look(call.plan.lookup, call.plan.lookup_request(key))
+        answer = yield from _looked(call, call.plan, key)
         if isinstance(answer, RpcError) and not isinstance(answer, NotFound):
             return None
         found.append(answer)
     return tuple(found)
+
+
+def _looked(call: Outcome, plan: KeyPlan, key: str) -> Steps:
+    """One look-up, made again as any read is."""
+    for number in range(call.retry.tries):
+        if number:
+            yield Pause(call.random() * min(call.retry.cap, call.retry.initial * call.retry.factor**number))
+        answer = yield Look(plan.lookup, plan.lookup_request(key))
+        if not isinstance(answer, RpcError) or answer.code is not StatusCode.UNAVAILABLE:
+            break
+    return answer
 
 
 def _answer_from(call: Outcome, found: tuple[Any, ...]) -> Message | None:
@@ -363,7 +381,7 @@ def reconcile(call: Outcome, settled_at: float) -> Generator[Step, Any, Reconcil
     found: list[Any] = []
     for key in call.keys if call.plan is not None else ():
         assert call.plan is not None
-        answer = yield Look(call.plan.lookup, call.plan.lookup_request(key))
+        answer = yield from _looked(call, call.plan, key)
         if isinstance(answer, RpcError) and not isinstance(answer, NotFound):
             raise answer
         found.append(answer)
@@ -372,6 +390,8 @@ def reconcile(call: Outcome, settled_at: float) -> Generator[Step, Any, Reconcil
     if found and len(present) == len(found):
         response = _answer_from(call, tuple(found))
         return Reconciliation(True if response is not None else None, response, record)
+    if call.kind is not RetryClass.KEYED:
+        return Reconciliation(None, None, record)
     wait = settled_at - call.clock()
     if present or not found or wait > 0:
         return Reconciliation(None, None, record, wait if wait > 0 and found else None)

@@ -393,4 +393,5 @@ class _IdleWatch:
 
 
 _WATCH: Final = _IdleWatch()
-os.register_at_fork(after_in_child=_WATCH.reset)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_WATCH.reset)

@@ -20,6 +20,7 @@ from invora_grpc.catalog import catalog
 from invora_grpc.idempotency import key_plan
 from invora_grpc.retry import (
     GRACE,
+    RECONNECT,
     Budget,
     Effect,
     Look,
@@ -44,6 +45,11 @@ REFUSED = (
     "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:443: Failed to connect to remote host: "
     "Connection refused"
 )
+
+
+def no_connection() -> bool:
+    """The channel is not up."""
+    return False
 
 
 def status(name: str, message: str = "", *, details: list[Any] | None = None, **facts: Any) -> RpcError:
@@ -82,6 +88,7 @@ class Call:
         deadline = None if timeout is None else self.now + timeout
         self.outcome = Outcome(
             **{"method": CREATE, "kind": kind, "retry": retry or Retry(), "budget": Budget(), "port": PORT}
+            | {"connected": lambda: False, "closed": lambda: False}
             | {"deadline": deadline, "pause": self.paused.append, "clock": lambda: self.now, "random": lambda: 1.0}
             | (keyed if kind is RetryClass.KEYED else {})
             | facts
@@ -152,7 +159,7 @@ def test_the_rpcs_that_count_as_reads_though_they_are_not_called_get_or_list_are
 
 def test_every_keyed_create_of_the_catalog_is_keyed_and_no_other() -> None:
     keyed = {method.attribute for method in catalog().methods if key_plan(method) is not None}
-    assert {"simple.invoices.create", "simple.invoices.create", "billing.events.create"} <= keyed
+    assert {"simple.invoices.create", "billing.events.create"} <= keyed
     assert not {name for name in keyed if not name.endswith(("create", "batch_create"))}
     assert "billing.customers.create" not in keyed
 
@@ -161,28 +168,32 @@ def test_every_keyed_create_of_the_catalog_is_keyed_and_no_other() -> None:
 
 
 def test_a_refused_connection_means_that_nothing_was_sent() -> None:
-    assert effect_of(status("UNAVAILABLE", REFUSED), PORT) is Effect.UNSENT
+    assert effect_of(status("UNAVAILABLE", REFUSED), PORT, no_connection) is Effect.UNSENT
 
 
 def test_the_same_words_about_a_server_behind_the_gateway_prove_nothing() -> None:
-    assert effect_of(status("UNAVAILABLE", REFUSED.replace(":443:", ":5001:")), PORT) is Effect.MAYBE
+    assert effect_of(status("UNAVAILABLE", REFUSED.replace(":443:", ":5001:")), PORT, no_connection) is Effect.MAYBE
+    assert effect_of(status("UNAVAILABLE", REFUSED), PORT, lambda: True) is Effect.MAYBE
     passed_on = status("UNAVAILABLE", REFUSED, trailing_metadata=(("server", "envoy"),))
-    assert effect_of(passed_on, PORT) is Effect.MAYBE
+    assert effect_of(passed_on, PORT, no_connection) is Effect.MAYBE
 
 
 @pytest.mark.parametrize("name", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "CANCELLED", "DATA_LOSS"])
 def test_a_broken_call_may_have_been_carried_out(name: str) -> None:
-    assert effect_of(status(name), PORT) is Effect.MAYBE
+    assert effect_of(status(name), PORT, no_connection) is Effect.MAYBE
 
 
 def test_resource_exhausted_is_a_refusal_only_if_the_server_gave_details() -> None:
-    assert effect_of(status("RESOURCE_EXHAUSTED", "CLIENT: Received message larger than max"), PORT) is Effect.MAYBE
-    assert effect_of(wait_for(1), PORT) is Effect.NONE
+    assert (
+        effect_of(status("RESOURCE_EXHAUSTED", "CLIENT: Received message larger than max"), PORT, no_connection)
+        is Effect.MAYBE
+    )
+    assert effect_of(wait_for(1), PORT, no_connection) is Effect.NONE
 
 
 @pytest.mark.parametrize("name", ["INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "ABORTED", "UNIMPLEMENTED"])
 def test_a_refusal_means_that_nothing_happened(name: str) -> None:
-    assert effect_of(status(name), PORT) is Effect.NONE
+    assert effect_of(status(name), PORT, no_connection) is Effect.NONE
 
 
 # --- reads --------------------------------------------------------------------------------------------------------
@@ -295,9 +306,9 @@ def test_a_refusal_after_an_ambiguous_failure_is_no_proof_that_the_first_try_fai
 def test_a_create_that_cannot_be_resolved_is_of_unknown_outcome_and_says_its_key() -> None:
     call = Call(RetryClass.KEYED, retry=Retry(tries=2))
     with pytest.raises(OutcomeUnknown, match="the key is K") as caught:
-        call.recover(status("UNAVAILABLE"), status("UNAVAILABLE"), status("UNAVAILABLE"))
+        call.recover(status("UNAVAILABLE"), status("UNAVAILABLE"), *[status("UNAVAILABLE")] * 2)
     assert (caught.value.key, caught.value.code) == ("K", grpc.StatusCode.UNAVAILABLE)
-    assert call.kinds == ["Pause", "Send", "Look"]
+    assert call.kinds == ["Pause", "Send", "Look", "Pause", "Look"]
 
 
 def test_a_look_up_that_finds_nothing_proves_nothing() -> None:
@@ -314,11 +325,31 @@ def test_a_create_that_ran_out_of_time_is_not_looked_up_beyond_its_deadline() ->
     assert call.steps == []
 
 
-def test_a_create_that_the_caller_cancelled_is_not_sent_again() -> None:
-    call = Call(RetryClass.KEYED)
+def test_a_call_that_closing_the_client_broke_is_not_sent_again() -> None:
+    call = Call(RetryClass.KEYED, closed=lambda: True)
     with pytest.raises(OutcomeUnknown):
-        call.recover(status("CANCELLED"), status("UNAVAILABLE"))
-    assert call.kinds == ["Look"]
+        call.recover(status("CANCELLED"), *[status("UNAVAILABLE")] * 4)
+    assert "Send" not in call.kinds
+
+
+def test_a_call_that_the_server_cancelled_is_in_doubt_and_sent_again() -> None:
+    assert Call(RetryClass.KEYED).recover(status("CANCELLED"), "answer") == "answer"
+
+
+def test_a_look_up_is_made_again_as_any_read_is() -> None:
+    call = Call(RetryClass.KEYED)
+    answer = call.recover(status("UNAVAILABLE"), status("ALREADY_EXISTS"), status("UNAVAILABLE"), record())
+    assert answer.details.currency_code == "SAR"
+    assert call.kinds == ["Pause", "Send", "Look", "Pause", "Look"]
+
+
+def test_a_record_that_exists_and_cannot_be_read_back_leaves_the_outcome_unknown() -> None:
+    call = Call(RetryClass.KEYED, retry=Retry(tries=2))
+    with pytest.raises(OutcomeUnknown):
+        call.recover(status("UNAVAILABLE"), status("ALREADY_EXISTS"), *[status("UNAVAILABLE")] * 2)
+    missing = Call(RetryClass.KEYED)
+    with pytest.raises(OutcomeUnknown):
+        missing.recover(status("UNAVAILABLE"), status("ALREADY_EXISTS"), status("NOT_FOUND"))
 
 
 # --- other writes -------------------------------------------------------------------------------------------------
@@ -344,6 +375,21 @@ def test_a_write_that_was_refused_raises_the_refusal() -> None:
 def test_what_was_never_sent_is_sent_again_whatever_it_is(kind: RetryClass) -> None:
     call = Call(kind)
     assert call.recover(status("UNAVAILABLE", REFUSED), "answer") == "answer"
+
+
+def test_the_last_try_without_a_connection_waits_until_the_channel_has_tried_again() -> None:
+    call = Call(RetryClass.WRITE, random=lambda: 0.0)
+    refused = status("UNAVAILABLE", REFUSED)
+    assert call.recover(refused, refused, refused, "answer") == "answer"
+    assert [step.seconds for step in call.steps if isinstance(step, Pause)] == [0.0, 0.0, RECONNECT]
+
+
+def test_what_a_throttled_tenant_is_told_does_not_use_up_the_retries_of_others() -> None:
+    budget = Budget()
+    for _ in range(20):
+        with contextlib.suppress(RpcError):
+            Call(RetryClass.READ, budget=budget, retry=Retry(tries=2)).recover(wait_for(1), wait_for(1))
+    assert budget.tokens == Budget.FULL
 
 
 @pytest.mark.parametrize("kind", list(RetryClass))
@@ -404,6 +450,12 @@ def test_a_retry_policy_that_makes_no_sense_is_refused(make: Callable[[], Retry]
 # --- reconciling --------------------------------------------------------------------------------------------------
 
 
+def test_a_write_whose_record_is_gone_may_be_a_delete_that_happened() -> None:
+    call = Call(RetryClass.KEYED)
+    call.outcome.kind = RetryClass.WRITE
+    assert settle(call, status("NOT_FOUND"), after=GRACE + 1).happened is None
+
+
 def settle(call: Call, *answers: Any, after: float = 0.0) -> Reconciliation:
     call.now += after
     found: Reconciliation = call.play(reconcile(call.outcome, 1000 + GRACE), *answers)
@@ -428,7 +480,7 @@ def test_a_missing_record_proves_something_only_when_nothing_can_land_any_more()
 
 def test_a_look_up_that_fails_raises_its_own_error() -> None:
     with pytest.raises(RpcError, match="UNAVAILABLE"):
-        settle(Call(RetryClass.KEYED), status("UNAVAILABLE"))
+        settle(Call(RetryClass.KEYED), *[status("UNAVAILABLE")] * 4)
 
 
 def test_a_step_says_which_rpc_looks_the_record_up() -> None:
