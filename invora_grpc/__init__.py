@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from invora_grpc.status import Unknown as Unknown
     from invora_grpc.values import build as build
 
+__version__ = "0.1.0"
+
 _ROOMS = {
     "aio": ("AsyncInvora",),
     "auth": ("CallableToken", "ClientCredentials", "Impersonation", "RefreshToken", "StaticToken", "TokenSource"),

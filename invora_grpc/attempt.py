@@ -17,7 +17,7 @@ from invora_grpc.catalog import Method, catalog
 from invora_grpc.errors import ClosedError, RequestError
 from invora_grpc.observer import Observation, begin
 from invora_grpc.paging import ListShape, list_shape
-from invora_grpc.retry import GRACE, Effect, Look, Outcome, RetryClass, effect_of
+from invora_grpc.retry import GRACE, REFUSALS, Effect, Look, Outcome, RetryClass, effect_of
 from invora_grpc.status import OutcomeUnknown, ResourceExhausted, RpcError, from_rpc_error, from_status
 
 if TYPE_CHECKING:
@@ -159,6 +159,10 @@ class Attempt:
         limit = self.options.idle_timeout
         text = f"no message for {limit:g} s; raise stream_idle_timeout if the server may be silent that long"
         return from_status(grpc.StatusCode.DEADLINE_EXCEEDED, text, method=self.link.method.path, org=self.options.org)
+
+    def settled(self, error: RpcError) -> bool:
+        """Whether the first try's error leaves nothing to recover."""
+        return error.code in REFUSALS and (self.claim is None or not self.claim.resumed)
 
     def in_doubt(self, started: float) -> Outcome:
         """What `recover` needs to know, after the first try has failed; `started`: by the connection's clock."""

@@ -9,7 +9,6 @@ A secret is wrapped where it enters, and unwrapped only inside the expression th
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable, iscoroutinefunction
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from invora_grpc.config import Secret, Settings, header_safe, require_credentials, secret_header_safe
 from invora_grpc.errors import ClosedError, ConfigError, SignInError
 from invora_grpc.issuer import Issuer
-from invora_grpc.oidc import AccessToken, read_grant, timed, token_form
+from invora_grpc.oidc import AccessToken, jitter, read_grant, timed, token_form
 from invora_grpc.renewal import Renewing
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ class ClientCredentials(Renewing):
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = jitter,
     ) -> None:
         client_secret = _wrap(client_secret)
         self._issuer = Issuer(issuer, "client_credentials", http, clock, sleep, jitter)
@@ -127,7 +126,7 @@ class RefreshToken(Renewing):
         *,
         on_rotated: Callable[[Secret], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = jitter,
     ) -> None:
         refresh_token = _wrap(refresh_token)
         client_secret = None if client_secret is None else _wrap(client_secret)
@@ -170,7 +169,7 @@ class Impersonation(Renewing):
         org_id: str | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = jitter,
     ) -> None:
         self._client, self._jitter = client, jitter
         self._user_id = header_safe("user_id", user_id)

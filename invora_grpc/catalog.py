@@ -6,7 +6,6 @@ it must stay so. What a call needs beyond it (message classes) is loaded by `inv
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from invora_grpc.errors import RequestError
+from invora_grpc.errors import RequestError, closest
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +173,7 @@ def _ends(full: str, tail: str) -> bool:
 
 def _unknown(what: str, name: str, known: Iterable[str], kind: str) -> RequestError:
     known = list(known)
-    near = difflib.get_close_matches(name, known, 3) or difflib.get_close_matches(
-        name.rpartition(".")[2], [k.rpartition(".")[2] for k in known], 3
-    )
+    near = closest(name, known) or closest(name.rpartition(".")[2], [k.rpartition(".")[2] for k in known])
     hint = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else "`invora ls` shows all"
     return RequestError(what, name, hint, f"is not {kind}")
 

@@ -14,6 +14,7 @@ from typing import Final, NoReturn, cast
 import grpc
 import grpc.aio
 
+from invora_grpc import __version__
 from invora_grpc.config import Target
 from invora_grpc.errors import ConfigError
 
@@ -143,7 +144,7 @@ def open_aio_channel(
 def channel_options(target: Target, options: Sequence[ChannelOption] = ()) -> list[ChannelOption]:
     """The defaults for `target`, each replaced by the one of the same name in `options`, and the rest of `options`."""
     merged = dict(_DEFAULTS)
-    merged["grpc.primary_user_agent"] = f"invora-grpc/{_version()}"
+    merged["grpc.primary_user_agent"] = f"invora-grpc/{__version__}"
     if target.loopback:
         merged["grpc.enable_http_proxy"] = 0  # a proxy from http_proxy is no loopback, and would see plaintext
     if os.getpid() != _LOADED_IN:  # forked since
@@ -212,12 +213,3 @@ def _problem(given: object) -> str | None:
 def _has_pem(part: object, label: bytes) -> bool:
     """Whether this has a PEM block of that kind. An encrypted key does not count: there is nobody to ask."""
     return isinstance(part, bytes) and re.search(rb"-----BEGIN [A-Z0-9 ]*" + label + rb"-----", part) is not None
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("invora-grpc")
-    except PackageNotFoundError:
-        return "0"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -96,7 +95,7 @@ class Connection:
         """Waits so many seconds; with asyncio, to be awaited."""
         self.loop: Any = None
         """The event loop that the channel belongs to, if it is asyncio's."""
-        self.identity = uuid.uuid4().hex
+        self.identity = os.urandom(16).hex()
         self._opener = opener
         self._tls = {"root_certificates": root_certificates, "client_certificate": client_certificate}
         self._channel_options = tuple(channel_options)

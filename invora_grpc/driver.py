@@ -43,6 +43,8 @@ def send(call: Attempt, timeout: float | None) -> Any:
 
 def recovered(call: Attempt, error: RpcError, started: float, again: Try) -> Any:
     """What comes of a call whose first try failed. Raises its error, or OutcomeUnknown."""
+    if call.settled(error):
+        raise error
     outcome = call.in_doubt(started)
     try:
         return _drive(recover(outcome, error), call, again)
@@ -121,6 +123,8 @@ async def asend(call: Attempt, timeout: float | None) -> Any:
 
 async def arecovered(call: Attempt, error: RpcError, started: float, again: AsyncTry) -> Any:
     """As `recovered`."""
+    if call.settled(error):
+        raise error
     outcome = call.in_doubt(started)
     try:
         return await _adrive(recover(outcome, error), call, again)

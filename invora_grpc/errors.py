@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import reprlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -23,6 +23,7 @@ __all__ = [
     "RequestError",
     "SignInError",
     "UnconfirmedSchema",
+    "closest",
     "escaped",
     "one_line",
     "shown",
@@ -61,6 +62,13 @@ def shown(value: object, limit: int = SHOWN_VALUE_LIMIT) -> str:
     short.maxstring = short.maxother = short.maxlong = limit
     text = escaped(short.repr(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def closest(name: str, known: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:
+    """The most similar of the names that are known, for "did you mean": at most `count`."""
+    import difflib  # only mistakes need it
+
+    return difflib.get_close_matches(name, list(known), count, cutoff)
 
 
 def _is_unsafe(char: str) -> bool:

@@ -8,7 +8,6 @@ are counted, so that `>` can be said with a bound that is included; instants and
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from invora_grpc.errors import RequestError
+from invora_grpc.errors import RequestError, closest
 from invora_grpc.filters import Condition, Either, Every, Expression, Not, Whole
 from invora_grpc.scalars import ROOT, some
 from invora_grpc.values import build
@@ -147,7 +146,7 @@ def _offer(descriptor: Descriptor, name: str = "") -> str:
     """What the filter takes, after a guess if the name is near to something."""
     names = filterable(descriptor)
     stems = {one: re.split(r"\W", one)[1] for one in names}
-    near = difflib.get_close_matches(name, stems.values(), 2, 0.6) if name else []
+    near = closest(name, stems.values(), 2) if name else []
     guesses = [one for one, stem in stems.items() if stem in near]
     guess = f"did you mean {' or '.join(guesses)}? " if guesses else ""
     return f"{guess}it takes {some(names)}"

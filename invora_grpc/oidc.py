@@ -7,13 +7,11 @@ This room fetches nothing, locks nothing, reads no clock and must not import grp
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from invora_grpc.config import Secret, parse_url
 from invora_grpc.errors import ConfigError, SignInError
@@ -25,6 +23,7 @@ __all__ = [
     "Verdict",
     "check_discovery",
     "discovery_url",
+    "jitter",
     "parse_retry_after",
     "parse_token",
     "read_grant",
@@ -114,6 +113,8 @@ def token_form(grant: str, client_id: str, **fields: str | Secret | None) -> Sec
     """The body of a token request, `application/x-www-form-urlencoded`. Wrapped as a whole; None is left out."""
     pairs = [("grant_type", grant), ("client_id", client_id)]
     given = [(name, value) for name, value in fields.items() if value is not None]
+    from urllib.parse import urlencode
+
     return Secret(
         urlencode([*pairs, *((name, value.reveal() if isinstance(value, Secret) else value) for name, value in given)])
     )
@@ -131,6 +132,13 @@ def parse_token(issuer: str, grant: str, answer: Answer, now: float, fraction: f
         hint = "the issuer is no OpenID provider as expected: check its URL"
         raise SignInError(f"the token answer {problem}", issuer=issuer, grant=grant, status=answer.status, hint=hint)
     return timed(value, lifetime, now, fraction, refresh)
+
+
+def jitter() -> float:
+    """A random number from 0 to 1."""
+    from random import random  # only a client that signs in needs it
+
+    return random()
 
 
 def timed(
@@ -208,6 +216,8 @@ def _token(value: object) -> Secret | None:
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object in `body`, or None. Hostile nesting and numbers count as no JSON."""
+    import json
+
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

@@ -14,7 +14,6 @@ import asyncio
 import functools
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -275,6 +274,8 @@ def _fetching(fetch: Callable[[Any], R], prefetch: bool) -> Iterator[Callable[[M
     if not prefetch:
         yield lambda request: partial(fetch, request)
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(1, "invora-prefetch") as worker:
         yield lambda request: worker.submit(copy_context().run, fetch, request).result
 

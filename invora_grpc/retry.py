@@ -9,7 +9,6 @@ and knows neither RetryInfo nor keys. The channel therefore has them switched of
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GRACE",
+    "REFUSALS",
     "Budget",
     "Effect",
     "Look",
@@ -77,6 +77,13 @@ _CHANGING: Final = frozenset(
 )
 """Words of an RPC's name that say that it changes something, whatever its HTTP verb claims: the schema has GETs such
 as LoseInvoiceDispute and BillingEntityApplyTaxes."""
+
+
+def _chance() -> float:
+    """A random number from 0 to 1."""
+    from random import random  # only failures need it
+
+    return random()
 
 
 def retry_class(method: Method, keyed: bool) -> RetryClass:
@@ -176,6 +183,13 @@ def effect_of(error: RpcError, port: int, connected: Callable[[], bool]) -> Effe
     return Effect.MAYBE if error.code is StatusCode.RESOURCE_EXHAUSTED and not error.details else Effect.NONE
 
 
+REFUSALS: Final = frozenset(
+    {StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.PERMISSION_DENIED, StatusCode.FAILED_PRECONDITION}
+    | {StatusCode.ABORTED, StatusCode.OUT_OF_RANGE, StatusCode.UNIMPLEMENTED}
+)
+"""Codes that settle a call on its first try: nothing happened, and the same again fails again."""
+
+
 # --- what the clients are asked to do -----------------------------------------------------------------------------
 
 
@@ -237,7 +251,7 @@ class Outcome:
     pause: Callable[[float], None] = lambda seconds: None
     """Told how long the server wants this tenant to wait."""
     clock: Callable[[], float] = time.monotonic
-    random: Callable[[], float] = random.random
+    random: Callable[[], float] = _chance
     tries: int = field(default=1, init=False)
 
     def left(self) -> float:

@@ -6,17 +6,16 @@ says what to write instead. It knows fields, not messages: nesting, paths and pr
 
 from __future__ import annotations
 
-import difflib
 import enum
 import struct
+import sys
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
-from invora_grpc.errors import RequestError
+from invora_grpc.errors import RequestError, closest
 from invora_grpc.kinds import enum_names
 
 Convert = Callable[[object], Any]
@@ -86,7 +85,8 @@ def some(names: Iterable[str]) -> str:
 def to_text(value: object) -> str:
     """A str that UTF-8 can carry; a UUID becomes its text."""
     if type(value) is not str:
-        if isinstance(value, UUID):
+        uuid = sys.modules.get("uuid")  # whoever has a UUID has loaded it
+        if uuid is not None and isinstance(value, uuid.UUID):
             return str(value)
         if not isinstance(value, str):
             raise Refused(value, f"write a str, not {_type_of(value)}")
@@ -202,6 +202,6 @@ def _no_choice(value: str, enum_type: EnumDescriptor, names: list[str], *, ambig
         meant = [choice.name for choice in enum_type.values if choice.name.upper().endswith(value.upper())]
         return f"more than one choice of {enum_type.name} is written so: write the full name, one of {some(meant)}"
     upper = {name.upper(): name for name in names} | {choice.name.upper(): choice.name for choice in enum_type.values}
-    close = [upper[match] for match in difflib.get_close_matches(value.upper(), upper, 3, 0.6)]
+    close = [upper[match] for match in closest(value.upper(), upper)]
     told = f"the closest: {', '.join(close)}" if close else f"such as {some(names)}"
     return f"{enum_type.name} has no such name among its {len(names)} choices, {told}"

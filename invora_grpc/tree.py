@@ -6,7 +6,6 @@ message class: that is left to the first call.
 
 from __future__ import annotations
 
-import difflib
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from invora_grpc.auth import peek_of
 from invora_grpc.call import UNSET, CallOptions, changed, no_token, organization
 from invora_grpc.catalog import Method, Service, catalog
 from invora_grpc.connection import Connection
-from invora_grpc.errors import ConfigError
+from invora_grpc.errors import ConfigError, closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +76,7 @@ class _Node(ABC):
 
     def _no(self, name: str) -> AttributeError:
         known = list(self._children())
-        near = difflib.get_close_matches(name, known, 3) or sorted(known)[:12]
+        near = closest(name, known) or sorted(known)[:12]
         return AttributeError(f"{self!r} has no {name!r}; did you mean {', '.join(near)}?", name=name, obj=self)
 
 

@@ -8,7 +8,6 @@ and the way out. Reading lives in `reading`, the check of ready messages in `ver
 
 from __future__ import annotations
 
-import difflib
 import keyword
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from invora_grpc import kinds, structs
 from invora_grpc.compiling import Source
-from invora_grpc.errors import RequestError
+from invora_grpc.errors import RequestError, closest
 from invora_grpc.kinds import descriptor_of, enum_names, kind_of, map_entry
 from invora_grpc.reading import to_decimal, to_json, to_python
 from invora_grpc.scalars import ROOT, Convert, Refused, RefusedInside, converter, some, to_text
@@ -202,7 +201,7 @@ def _unknown_field(key: object, names: Mapping[str, FieldDescriptor], descriptor
     fields = [field.name for field in descriptor.fields]
     if not fields:
         return f"{descriptor.full_name} has no fields"
-    close = difflib.get_close_matches(str(key), names, 1, 0.6)
+    close = closest(str(key), names, 1)
     guess = f"did you mean {names[close[0]].name}? " if close else ""
     return f"no such field in {descriptor.full_name}; {guess}it has {some(fields)}"
 
