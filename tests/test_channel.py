@@ -205,7 +205,7 @@ def test_the_measured_options_are_all_there() -> None:
         "grpc.enable_retries": 0,
         "grpc.service_config_disable_resolution": 1,
         "grpc.http2.bdp_probe": 0,
-        "grpc.keepalive_time_ms": 60_000,
+        "grpc.keepalive_time_ms": 15_000,
         "grpc.keepalive_timeout_ms": 10_000,
         "grpc.http2.ping_timeout_ms": 10_000,
         "grpc.keepalive_permit_without_calls": 0,
