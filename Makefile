@@ -18,6 +18,7 @@ check: $(READY) gen-check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/basedpyright
 	$(BIN)/python -m invora_grpc.codegen fingerprint
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code --exclude-path build/googleapis/google

@@ -84,7 +84,8 @@ _ROOMS = {
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
-__all__ = sorted(_ROOM_OF)
+if not TYPE_CHECKING:  # type checkers cannot read a computed list, and take the imports above
+    __all__ = sorted(_ROOM_OF)
 
 
 def __getattr__(name: str) -> Any:

@@ -189,10 +189,9 @@ class AsyncStream(Generic[R]):
         self._check_interactive()
         data = request(bind(self._rpc.method), given, fields).SerializeToString()
         try:
-            if self._stream is None and not self._over:
-                await self._open()
-            if not self._over and not self._stream.done():
-                await self._stream.write(data)
+            stream = await self._opened()
+            if stream is not None and not stream.done():
+                await stream.write(data)
                 self._active_at = asyncio.get_running_loop().time()
                 self._sent += 1
                 return
@@ -205,10 +204,9 @@ class AsyncStream(Generic[R]):
     async def done(self) -> None:
         """Say that no more requests come. The server may still send."""
         self._check_interactive()
-        if self._stream is None and not self._over:
-            await self._open()
-        if not self._over and not self._stream.done():
-            await self._stream.done_writing()
+        stream = await self._opened()
+        if stream is not None and not stream.done():
+            await stream.done_writing()
 
     def cancel(self) -> None:
         """Give the stream up. Iterating over it ends."""
@@ -236,6 +234,12 @@ class AsyncStream(Generic[R]):
         if not self._interactive:
             hint = "call the RPC without requests to send them one by one"
             raise RequestError("request", self._rpc.method.attribute, hint, "takes its requests from an iterable")
+
+    async def _opened(self) -> Any:
+        """gRPC's call, begun if it was not yet; None if the stream is over."""
+        if self._stream is None and not self._over:
+            await self._open()
+        return None if self._over else self._stream
 
     async def _open(self) -> None:
         rpc, sent = self._rpc, None if self._requests is None else aiter(self._requests)

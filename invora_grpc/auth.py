@@ -61,7 +61,7 @@ class TokenSource(Protocol):
 
 def peek_of(source: TokenSource) -> Callable[[], Secret | None]:
     """The `peek` of a source; for one that has none, a function that always answers None."""
-    peek = getattr(source, "peek", None)
+    peek: Callable[[], Secret | None] | None = getattr(source, "peek", None)
     return peek if callable(peek) else _unknown
 
 

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from copy import copy
+from functools import partial
 from typing import TypeAlias
 
 from invora_grpc.auth import CallableToken, TokenSource, peek_of, taken
@@ -81,7 +82,7 @@ class AsyncTokens:
             for other in [other for other in self._flights if other[0].is_closed()]:
                 self._flights.pop(other, None)
             context = copy_context()
-            flight = loop.run_in_executor(None, context.run, _outcome, source, force, rejected)
+            flight = loop.run_in_executor(None, context.run, partial(_outcome, source, force, rejected))
             self._flights[question] = flight
             flight.add_done_callback(lambda _: self._flights.pop(question, None))
         return flight

@@ -143,7 +143,7 @@ def open_aio_channel(
 
 def channel_options(target: Target, options: Sequence[ChannelOption] = ()) -> list[ChannelOption]:
     """The defaults for `target`, each replaced by the one of the same name in `options`, and the rest of `options`."""
-    merged = dict(_DEFAULTS)
+    merged: dict[str, str | int | bytes] = dict(_DEFAULTS)
     merged["grpc.primary_user_agent"] = f"invora-grpc/{__version__}"
     if target.loopback:
         merged["grpc.enable_http_proxy"] = 0  # a proxy from http_proxy is no loopback, and would see plaintext

@@ -319,9 +319,7 @@ class _Parts:
             return self._unknown(condition)
         if self._takes_several(condition):
             return self._built({field.name: {"in_values": list(condition.values)}})
-        if len(condition.values) > 1:
-            return self._joined("or", [self._single(field, value) for value in condition.values], condition)
-        return self._single(field, condition.values[0])
+        return self._joined("or", [self._single(field, value) for value in condition.values], condition)
 
     def _single(self, field: Any, value: object) -> Message:
         """The field has this value; its type takes no list of them."""

@@ -353,13 +353,14 @@ def _look_up(call: Outcome) -> Generator[Step, Any, tuple[Any, ...] | None]:
 
 def _looked(call: Outcome, plan: KeyPlan, key: str) -> Steps:
     """One look-up, made again as any read is."""
-    for number in range(call.retry.tries):
-        if number:
-            yield Pause(call.random() * min(call.retry.cap, call.retry.initial * call.retry.factor**number))
+    tries = 1
+    while True:
         answer = yield Look(plan.lookup, plan.lookup_request(key))
-        if not isinstance(answer, RpcError) or answer.code is not StatusCode.UNAVAILABLE:
-            break
-    return answer
+        again = isinstance(answer, RpcError) and answer.code is StatusCode.UNAVAILABLE
+        if not again or tries >= call.retry.tries:
+            return answer
+        yield Pause(call.random() * min(call.retry.cap, call.retry.initial * call.retry.factor**tries))
+        tries += 1
 
 
 def _answer_from(call: Outcome, found: tuple[Any, ...]) -> Message | None:

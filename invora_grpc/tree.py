@@ -108,7 +108,7 @@ class Area(_Node):
         method = _rpcs(self.service).get(name)
         if method is None:
             raise self._no(name)
-        rpc = self.__dict__[name] = self._client._rpc(method)
+        rpc = vars(self)[name] = self._client._rpc(method)
         return rpc
 
     def __repr__(self) -> str:
@@ -131,7 +131,7 @@ class Module(_Node):
         service = self._services.get(name)
         if service is None:
             raise self._no(name)
-        area = self.__dict__[name] = Area(self._client, service)
+        area = vars(self)[name] = Area(self._client, service)
         return area
 
     def __repr__(self) -> str:

@@ -30,7 +30,8 @@ _SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py")
 
 def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGeneratorResponse:
     """Answer one request of buf or protoc."""
-    options = dict(item.partition("=")[::2] for item in request.parameter.split(",") if item)
+    given = (item.partition("=") for item in request.parameter.split(",") if item)
+    options = {name: value for name, _, value in given}
     package = options.get("package", "invora_api")
     protos = Path(options.get("protos", "proto"))
     response = plugin_pb2.CodeGeneratorResponse(

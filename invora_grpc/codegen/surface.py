@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2, empty_pb2, unknown_fields
@@ -26,6 +26,7 @@ _SCALARS: Final[Mapping[int, str]] = {
 }
 SCOPE_EXTENSION: Final = 53036
 HTTP_EXTENSION: Final = 72295728
+_HTTP: Final = cast(Any, annotations_pb2.http)  # its stubs call it a plain field, which takes no options' extension
 
 
 def surface(file: descriptor_pb2.FileDescriptorProto, *, without: frozenset[str] = frozenset()) -> Surface:
@@ -103,9 +104,9 @@ def http_rule(method: descriptor_pb2.MethodDescriptorProto) -> list[str] | None:
     What is rare follows as further words: "response_body=…", and one for each additional binding.
     """
     options = method.options
-    if not options.HasExtension(annotations_pb2.http):
+    if not options.HasExtension(_HTTP):
         return None
-    rule = options.Extensions[annotations_pb2.http]
+    rule = options.Extensions[_HTTP]
     rare = [f"response_body={rule.response_body}"] if rule.response_body else []
     rare += ["binding=" + " ".join(_binding(extra)) for extra in rule.additional_bindings]
     return _binding(rule) + ([""] if rare and not rule.body else []) + rare

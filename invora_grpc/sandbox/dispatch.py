@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
 import grpc
@@ -121,7 +121,12 @@ def _request_id(metadata: Metadata) -> str:
     return secrets.token_hex(16)
 
 
-async def _refuse(method: Method, error: Exception, trailers: tuple[tuple[str, str], ...], context: Any) -> None:
+async def _refuse(
+    method: Method,
+    error: Exception,
+    trailers: tuple[tuple[str, str], ...],
+    context: grpc.aio.ServicerContext[Any, Any],
+) -> NoReturn:
     """End the call with the status of this exception; never returns."""
     fault = error if isinstance(error, Fault) else _incident(method, error)
     status = status_of(fault)

@@ -152,17 +152,17 @@ def _write(step: Step, value: Any, target: Any, copying: Copying, path: str) -> 
     if step.how == "group":
         copy_fields(value, target, copying, path)
         return
-    name = step.target.name
-    target_type = step.target.message_type
-    if step.target.is_repeated or target_type is not None:
+    name, is_message = step.target.name, step.target.message_type is not None
+    if step.target.is_repeated or is_message:
         target.ClearField(name)
     if step.how == "references":
         by = step.source.name.rpartition("_")[2].removesuffix("s")
-        found = (copying.refer(target_type.full_name, by, one, f"{path}[{i}]") for i, one in enumerate(value))
+        named = step.target.message_type.full_name
+        found = (copying.refer(named, by, one, f"{path}[{i}]") for i, one in enumerate(value))
         getattr(target, name).extend(found)
     elif step.how == "reference":
         if value:
-            getattr(target, name).CopyFrom(copying.refer(target_type.full_name, "id", value, path))
+            getattr(target, name).CopyFrom(copying.refer(step.target.message_type.full_name, "id", value, path))
     elif step.how == "number":
         setattr(target, name, _number(step.target, value, path))
     elif step.how == "localized":
@@ -174,7 +174,7 @@ def _write(step: Step, value: Any, target: Any, copying: Copying, path: str) -> 
         _nest(value, getattr(target, name), copying, path)
     elif step.target.is_repeated:
         getattr(target, name).MergeFrom(value)
-    elif target_type is not None:
+    elif is_message:
         getattr(target, name).CopyFrom(value)
     else:
         setattr(target, name, value)

@@ -366,7 +366,7 @@ def _basic(header: str) -> tuple[str, str]:
     try:
         name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
-        colon = ""
+        name = colon = secret = ""
     if scheme.lower() != "basic" or not colon:
         raise _OAuthError("invalid_client", "the authorization header is not a Basic one", 401, challenge=True)
     return unquote_plus(name), unquote_plus(secret)

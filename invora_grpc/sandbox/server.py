@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -110,7 +110,7 @@ class Sandbox:
             stack.callback(listener.close)
             issuer = f"http://{HOST}:{listener.getsockname()[1]}"
             load_messages()
-            checker = health.aio.HealthServicer()
+            checker = cast(Any, health).aio.HealthServicer()  # its stubs leave asyncio out
             server = _gateway(store, issuer, checker)
             port = _bind_grpc(server, grpc_port)
             credentials = _credentials(store, seed, ready_file)

@@ -51,6 +51,7 @@ class NotStrict(ValueError):
 
 def strict_json(data: bytes) -> Any:
     """The JSON value in `data`: UTF-8, no name twice in an object, no NaN, at most 32 levels. Raises NotStrict."""
+    value: Any = None
     problem = ""
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)

@@ -62,7 +62,7 @@ def signature_of(headers: Headers) -> str:
     return values[0].strip(" \t")
 
 
-def _values(headers: Headers) -> list[str]:
+def _values(headers: Any) -> list[str]:
     pairs = headers.items() if hasattr(headers, "items") else headers
     found: list[object] = []
     try:
