@@ -7,7 +7,10 @@ the first loop is closed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+import contextlib
+import weakref
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
@@ -21,9 +24,9 @@ from invora_grpc.auth_aio import AsyncTokens
 from invora_grpc.call import DEFAULT_TIMEOUT, Binding, CallOptions, bind, organization, request, seconds
 from invora_grpc.channel import ChannelOption, ClientCertificate, open_aio_channel, sealed
 from invora_grpc.config import Secret, load_settings, wrapped
-from invora_grpc.connection import Connection, Link, trusts
-from invora_grpc.driver import aend, arecovered, asend, off_loop
-from invora_grpc.errors import ConfigError, RequestError
+from invora_grpc.connection import Connection, trusts
+from invora_grpc.driver import aclaim, aend, arecovered, asend, awaited, cancelled_by_others, linked
+from invora_grpc.errors import RequestError
 from invora_grpc.paging import AsyncItems, AsyncPages
 from invora_grpc.status import RpcError
 from invora_grpc.streaming import checked_requests, refuse_fields
@@ -57,23 +60,24 @@ class AsyncUnaryRpc(Rpc):
 
     async def __call__(self, given: object = None, /, **fields: object) -> Any:
         connection, options = self._connection, self._options
-        link = _linked(connection, self)
+        link = linked(connection, self.method)
         message, claim = request(link.binding, given, fields), None
         if link.plan is not None or options.idempotency_key is not None:
             keys = keys_of(link, options, message)
             if link.plan is not None:
-                ledger, scope = connection.ledger, scope_of(link, connection, options)
-                ask = partial(ledger.claim, scope, link.method.path, keys, link.plan.fingerprint(message))
-                claim = await off_loop(ledger, ask)
+                scope = scope_of(link, connection, options)
+                claim = await aclaim(connection.ledger, scope, link.method.path, keys, link.plan.fingerprint(message))
                 message = link.plan.with_keys(message, claim.keys)
         call, sent = Attempt(connection, options, link, message, claim), False
         try:
             call.watch()
-            if connection.pauses and (pause := call.pause()):
-                await connection.sleep(pause)
-            call.secret = options.peek() or await options.tokens.token()
-            started, sent = connection.clock(), True
-            answer = await asend(call, options.timeout)
+            started, timeout, ready = connection.clock(), options.timeout, options.peek()
+            if ready is None or connection.pauses:
+                timeout = await awaited(call, started)
+            else:
+                call.secret = ready
+            sent = True
+            answer = await asend(call, timeout)
             if isinstance(answer, RpcError):
                 answer = await arecovered(call, answer, started, partial(asend, call))
         except BaseException as error:
@@ -117,8 +121,9 @@ class AsyncRequests:
                 self.sent += 1
                 yield data
                 self.active_at = float("inf")
-        except Exception as error:
-            self.failure = error
+        except BaseException as error:
+            if cancelled_by_others(error) or not isinstance(error, asyncio.CancelledError | GeneratorExit):
+                self.failure = error
             raise
         finally:
             self.active_at = clock()
@@ -147,35 +152,39 @@ class AsyncStream(Generic[R]):
         self._interactive = message is None and requests is None
         self._call: Attempt
         self._stream: Any = None
-        self._over = self._cancelled = self._timed_out = False
+        self._opening = asyncio.Lock()
+        self._inflight: deque[None] | None = None
+        """Where this stream is counted as under way."""
+        self._over = self._cancelled = self._timed_out = self._done = False
         self._started = 0.0
         self._sent = 0
         self._active_at = 0.0
         self._waiting_since: float | None = None
+        self._writing_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def __aiter__(self) -> AsyncIterator[R]:
         return self
 
     async def __anext__(self) -> R:
+        first = self._stream is None
+        if first:
+            await self._open()
         if self._over:
             raise StopAsyncIteration
-        first = self._stream is None
         try:
-            if first:
-                await self._open()
             answer = await self._receive()
             if isinstance(answer, RpcError):
                 if not first or self._requests is not None or self._interactive:
                     raise broken(self._call, answer, self._requests.sent if self._requests is not None else self._sent)
                 answer = await arecovered(self._call, answer, self._started, self._reopen)
         except BaseException as error:
-            await self._finish(error)
+            self._finish(error)
             raise
         if first:
             self._call.worked()
         if answer is _END:
-            await self._finish(None)
+            self._finish(None)
             raise StopAsyncIteration
         message: R = answer
         return message
@@ -187,16 +196,12 @@ class AsyncStream(Generic[R]):
         if it has ended.
         """
         self._check_interactive()
+        if self._done:
+            raise RequestError("request", type(given), "open another stream", "came after done()")
         data = request(bind(self._rpc.method), given, fields).SerializeToString()
-        try:
-            stream = await self._opened()
-            if stream is not None and not stream.done():
-                await stream.write(data)
-                self._active_at = asyncio.get_running_loop().time()
-                self._sent += 1
-                return
-        except (grpc.RpcError, asyncio.InvalidStateError):
-            pass  # the stream has ended: the iteration below says why
+        stream = await self._opened()
+        if stream is not None and not stream.done() and await self._written(stream, data):
+            return
         async for _ in self:
             pass
         raise RequestError("request", type(given), "open another stream", "came after the end of the stream")
@@ -205,6 +210,7 @@ class AsyncStream(Generic[R]):
         """Say that no more requests come. The server may still send."""
         self._check_interactive()
         stream = await self._opened()
+        self._done = True
         if stream is not None and not stream.done():
             await stream.done_writing()
 
@@ -221,11 +227,11 @@ class AsyncStream(Generic[R]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cancel()
-        await self._finish(None)
+        self._finish(None)
 
     def __del__(self) -> None:
-        if self._stream is not None and not self._over:
-            self._stream.cancel()
+        with contextlib.suppress(RuntimeError):  # the event loop may be closed
+            self._finish(None)
 
     def __repr__(self) -> str:
         return f"<stream of {self._rpc.method.attribute}>"
@@ -237,18 +243,31 @@ class AsyncStream(Generic[R]):
 
     async def _opened(self) -> Any:
         """gRPC's call, begun if it was not yet; None if the stream is over."""
-        if self._stream is None and not self._over:
-            await self._open()
+        await self._open()
         return None if self._over else self._stream
 
     async def _open(self) -> None:
+        """Send it, unless it was sent already, by another task maybe, or was given up."""
+        async with self._opening:
+            if self._stream is not None or self._over:
+                return
+            try:
+                if self._cancelled:
+                    return self._finish(None)
+                call = self._call = self._attempt()
+                call.watch()
+                self._started = call.connection.clock()
+                self._start(await awaited(call, self._started))
+                if self._over:  # while it was opened
+                    self._release()
+            except BaseException as error:
+                self._finish(error)
+                raise
+
+    def _attempt(self) -> Attempt:
         rpc, sent = self._rpc, None if self._requests is None else aiter(self._requests)
-        link = _linked(rpc._connection, rpc)
-        call = self._call = Attempt(rpc._connection, rpc._options, link, self._message, None, sent)
-        call.watch()
-        call.secret = call.options.peek() or await call.options.tokens.token()
-        self._started = call.connection.clock()
-        self._start(call.options.stream_timeout)
+        link = linked(rpc._connection, rpc.method)
+        return Attempt(rpc._connection, rpc._options, link, self._message, None, sent)
 
     def _start(self, timeout: float | None) -> None:
         call, options = self._call, self._call.options
@@ -264,14 +283,18 @@ class AsyncStream(Generic[R]):
         except BaseException as error:
             failure = error
         else:
-            call.connection.inflight.append(None)
+            if self._inflight is None:
+                self._inflight = call.connection.inflight
+                self._inflight.append(None)
+            if self._cancelled:  # while it was opened
+                self._stream.cancel()
             return
         raise call.failed(failure)
 
     async def _receive(self) -> Any:
         """The next message, _END, or the typed error."""
         failure: BaseException
-        self._wait()
+        self._waiting_since = self._watched()
         try:
             answer = await self._stream.read()
         except BaseException as error:
@@ -280,49 +303,81 @@ class AsyncStream(Generic[R]):
             return _END if answer is grpc.aio.EOF else answer
         finally:
             self._waiting_since = None
+        by_others = cancelled_by_others(failure)
+        if not by_others and not isinstance(failure, grpc.RpcError):
+            return self._call.failed(failure)
         if self._requests is not None and self._requests.failure is not None:
             raise self._requests.failure
         if self._timed_out:
             return self._call.idle()
-        if self._cancelled and not isinstance(failure, asyncio.CancelledError):
+        if self._cancelled:
             return _END
-        return self._call.failed(failure)
+        return self._call.cut() if by_others else self._call.failed(failure)
+
+    async def _written(self, stream: Any, data: bytes) -> bool:
+        """Whether the connection took a request; if not, the stream has ended."""
+        self._writing_since = self._watched()
+        try:
+            await stream.write(data)
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            return False
+        except asyncio.CancelledError as error:
+            if not cancelled_by_others(error):
+                raise
+            return False
+        finally:
+            self._writing_since = None
+        self._active_at = asyncio.get_running_loop().time()
+        self._sent += 1
+        return True
 
     async def _reopen(self, timeout: float | None) -> Any:
-        self._call.connection.inflight.pop()
+        if self._cancelled:
+            return _END
         self._start(timeout)
         return await self._receive()
 
-    def _wait(self) -> None:
-        """Note that a message is waited for, and see to it that somebody looks when it has taken too long."""
+    def _watched(self) -> float:
+        """Now, by the loop's clock, after seeing to it that somebody looks when what begins now takes too long."""
         loop, limit = asyncio.get_running_loop(), self._rpc._options.idle_timeout
-        self._waiting_since = loop.time()
         if limit is not None and self._timer is None:
-            self._timer = loop.call_later(limit, self._check, loop, limit)
+            self._timer = loop.call_later(limit, AsyncStream._check, weakref.ref(self), loop, limit)
+        return loop.time()
 
-    def _check(self, loop: asyncio.AbstractEventLoop, limit: float) -> None:
-        self._timer = None
-        if self._over or self._waiting_since is None:
+    @staticmethod
+    def _check(found: Callable[[], AsyncStream[Any] | None], loop: asyncio.AbstractEventLoop, limit: float) -> None:
+        stream = found()
+        if stream is None or stream._over:
             return
-        sent = self._requests.active_at if self._requests is not None else self._active_at
-        left = min(limit, max(self._waiting_since, sent) + limit - loop.time())
+        stream._timer = None
+        since = stream._waiting_since if stream._waiting_since is not None else stream._writing_since
+        if since is None:
+            return
+        sent = stream._requests.active_at if stream._requests is not None else stream._active_at
+        left = min(limit, max(since, sent) + limit - loop.time())
         if left <= 0:
-            self._timed_out = True
-            self._stream.cancel()
+            stream._timed_out = True
+            stream._stream.cancel()
         else:
-            self._timer = loop.call_later(left, self._check, loop, limit)
+            stream._timer = loop.call_later(left, AsyncStream._check, found, loop, limit)
 
-    async def _finish(self, error: BaseException | None) -> None:
+    def _finish(self, error: BaseException | None) -> None:
         if self._over:
             return
         self._over = True
         if self._timer is not None:
             self._timer.cancel()
+        call = getattr(self, "_call", None)
+        if call is not None and call.seen is not None:
+            call.seen.end(error)
+        self._release()
+
+    def _release(self) -> None:
+        inflight, self._inflight = self._inflight, None
+        if inflight is not None:
+            inflight.pop()
         if self._stream is not None:
             self._stream.cancel()
-            self._call.connection.inflight.pop()
-        if self._stream is not None and self._call.seen is not None:
-            await aend(self._call, error, "")
 
 
 class AsyncStreamRpc(Rpc):
@@ -356,14 +411,13 @@ class AsyncClientStreamRpc(Rpc):
     __doc__ = documented(__doc__)
 
     async def __call__(self, given: object, /, **fields: object) -> Any:
-        link = _linked(self._connection, self)
+        link = linked(self._connection, self.method)
         refuse_fields(fields)
         requests = AsyncRequests(link.binding, checked_requests(link.binding, given, _ITERABLE))
         call = Attempt(self._connection, self._options, link, None, None, aiter(requests))
         try:
             call.watch()
-            call.secret = call.options.peek() or await call.options.tokens.token()
-            answer = await asend(call, call.options.timeout)
+            answer = await asend(call, await awaited(call, call.connection.clock()))
             if requests.failure is not None:
                 raise requests.failure
             if isinstance(answer, RpcError):
@@ -373,18 +427,6 @@ class AsyncClientStreamRpc(Rpc):
             raise
         await aend(call, None, "")
         return answer
-
-
-def _linked(connection: Connection, rpc: Rpc) -> Link:
-    """The RPC over a channel of the running event loop. Raises ConfigError if the client's own is another one."""
-    loop = asyncio.get_running_loop()
-    if connection.loop is not loop:
-        if connection.loop is not None and not connection.loop.is_closed():
-            hint = "make one client per event loop"
-            raise ConfigError("event loop", None, hint, "is another one than that of this client's first call")
-        connection.forget_channel()
-        connection.loop = loop
-    return connection.links.get(rpc.method.path) or connection.link(rpc.method)
 
 
 class AsyncInvora(Client, AsyncTree):

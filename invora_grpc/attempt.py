@@ -104,12 +104,16 @@ class Attempt:
         seen = () if self.seen is None else self.seen.metadata
         return (("authorization", f"Bearer {self.secret.reveal()}"), *self.options.pairs, *seen)
 
+    def timeout(self) -> float | None:
+        """Seconds that the call may take, all in all; None: no deadline."""
+        return self.options.stream_timeout if self.link.method.server_streaming else self.options.timeout
+
     def pause(self) -> float:
         """Seconds to wait before the first try, since the server wants this tenant to. Raises ResourceExhausted,
         instead of sending, if that is longer than the call may take."""
-        connection, options = self.connection, self.options
+        connection, options, timeout = self.connection, self.options, self.timeout()
         left = connection.paused(options.org)
-        if options.timeout is not None and left >= options.timeout:
+        if timeout is not None and left >= timeout:
             error = ResourceExhausted(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"not sent: the server wants no calls for this organization in the next {left:.1f} s",
@@ -119,6 +123,22 @@ class Attempt:
             error.retry_after = left
             raise error
         return left
+
+    def first_left(self, started: float) -> float | None:
+        """Seconds that are left for the first try, after a wait for the token; None: no deadline. `started`: by the
+        connection's clock. Raises DeadlineExceeded, instead of sending, if nothing is left."""
+        timeout = self.timeout()
+        if timeout is None:
+            return None
+        left = timeout - (self.connection.clock() - started)
+        if left <= 0:
+            raise self.too_late()
+        return left
+
+    def too_late(self) -> RpcError:
+        """The error of a call that waited for its token until the deadline."""
+        text = f"not sent: within {self.timeout():g} s there was no token from {self.options.source.describe}"
+        return from_status(grpc.StatusCode.DEADLINE_EXCEEDED, text, method=self.link.method.path, org=self.options.org)
 
     def left(self) -> float | None:
         """Seconds of the deadline that are left for another try; None: no deadline."""
@@ -132,27 +152,38 @@ class Attempt:
         if self.seen is not None:
             self.seen.attempt(1 if self.outcome is None else self.outcome.tries, None)
 
-    def look(self, step: Look) -> Attempt:
+    def look(self, link: Link, step: Look) -> Attempt:
         """The call that a look-up makes: in the same organization, with the same credentials."""
-        return Attempt(self.connection, self.options, self.connection.link(step.method), step.request, None)
+        return Attempt(self.connection, self.options, link, step.request, None)
 
     def failed(self, error: BaseException) -> RpcError:
         """The typed error of a failed try. Raises what is no RPC error, without the traceback whose frames hold the
-        token."""
+        token; ClosedError if nothing was sent, since the client was closed."""
         if isinstance(error, grpc.RpcError):
-            typed = from_rpc_error(
-                error,
-                method=self.link.method.path,
-                scope=self.link.method.scope,
-                org=self.options.org,
-                token_source=self.options.source.describe,
+            return self._told(
+                from_rpc_error(
+                    error,
+                    method=self.link.method.path,
+                    scope=self.link.method.scope,
+                    org=self.options.org,
+                    token_source=self.options.source.describe,
+                )
             )
-            if self.seen is not None:
-                self.seen.attempt(1 if self.outcome is None else self.outcome.tries, typed)
-            return typed
-        if self.connection.closed:
+        if self.connection.closed and isinstance(error, Exception):
             raise ClosedError(f"{self.link.method.path}: the client was closed; make a new one") from None
         raise error.with_traceback(None)
+
+    def cut(self) -> RpcError:
+        """The error of a call that asyncio's channel cancelled under way, which it does when it is closed."""
+        text = "the client was closed" if self.connection.closed else "cancelled by its channel"
+        facts = {"method": self.link.method.path, "org": self.options.org}
+        return self._told(from_status(grpc.StatusCode.CANCELLED, text, **facts))
+
+    def _told(self, error: RpcError) -> RpcError:
+        """`error`, after the observers know that a try failed."""
+        if self.seen is not None:
+            self.seen.attempt(1 if self.outcome is None else self.outcome.tries, error)
+        return error
 
     def idle(self) -> RpcError:
         """The error of a stream that was silent for too long."""
@@ -167,7 +198,7 @@ class Attempt:
     def in_doubt(self, started: float) -> Outcome:
         """What `recover` needs to know, after the first try has failed; `started`: by the connection's clock."""
         connection, options, link = self.connection, self.options, self.link
-        timeout = options.stream_timeout if link.method.server_streaming else options.timeout
+        timeout = self.timeout()
         self.deadline = None if timeout is None else started + timeout
         plan: Any = link.plan
         keys: tuple[str, ...] = self.claim.keys if self.claim is not None else ()
@@ -197,14 +228,20 @@ class Attempt:
 
     def standing(self, error: BaseException, sent: bool) -> str:
         """What the ledger is to know of a call that ended with `error`; `sent`: a try was made."""
-        if not sent:
-            return "unknown" if self.claim is not None and self.claim.resumed else "failed"
-        return "failed" if isinstance(error, RpcError) and not isinstance(error, OutcomeUnknown) else "unknown"
+        if isinstance(error, OutcomeUnknown):
+            return "unknown"
+        if sent and not isinstance(error, RpcError | ClosedError):
+            # After a try that nothing came of, e.g. for want of another token; or broken off, no matter where.
+            sure = isinstance(error, Exception) and self.outcome is not None and not self.outcome.doubt
+            return "failed" if sure else "unknown"
+        return "failed"
 
     def restart(self) -> None:
         """Give what follows a deadline of its own."""
         timeout = self.options.timeout
         self.deadline = None if timeout is None else self.connection.clock() + timeout
+        if self.outcome is not None:
+            self.outcome.deadline = self.deadline
 
     def settled_at(self) -> float:
         """From when on, by the connection's clock, nothing that was sent can land any more."""

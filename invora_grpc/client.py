@@ -18,7 +18,7 @@ from invora_grpc.call import DEFAULT_TIMEOUT, CallOptions, organization, request
 from invora_grpc.channel import ChannelOption, ClientCertificate, open_channel, sealed
 from invora_grpc.config import Secret, load_settings, wrapped
 from invora_grpc.connection import Connection, trusts
-from invora_grpc.driver import end, recovered, send
+from invora_grpc.driver import end, recovered, send, waited
 from invora_grpc.errors import ConfigError
 from invora_grpc.paging import Items, Pages
 from invora_grpc.status import RpcError
@@ -59,11 +59,13 @@ class UnaryRpc(Rpc):
         call, sent = Attempt(connection, options, link, message, claim), False
         try:
             call.watch()
-            if connection.pauses and (pause := call.pause()):
-                connection.sleep(pause)
-            call.secret = options.peek() or options.tokens.token()
-            started, sent = connection.clock(), True
-            answer = send(call, options.timeout)
+            started, timeout, ready = connection.clock(), options.timeout, options.peek()
+            if ready is None or connection.pauses:
+                timeout = waited(call, started)
+            else:
+                call.secret = ready
+            sent = True
+            answer = send(call, timeout)
             if isinstance(answer, RpcError):
                 answer = recovered(call, answer, started, partial(send, call))
         except BaseException as error:
@@ -159,9 +161,11 @@ class Invora(Client, SyncTree):
         if channel is None:
             return
         until = time.monotonic() + (grace or 0.0)
-        while connection.inflight and (left := until - time.monotonic()) > 0:
-            time.sleep(min(0.02, left))
-        channel.close()
+        try:
+            while connection.inflight and (left := until - time.monotonic()) > 0:
+                time.sleep(min(0.02, left))
+        finally:
+            channel.close()
 
     def __enter__(self) -> Self:
         return self

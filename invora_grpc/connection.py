@@ -151,7 +151,7 @@ class Connection:
         """Let the next call open another channel: this one belongs to an event loop that is closed."""
         self.links = {}
         self._channel = None
-        self.inflight.clear()
+        self.inflight = deque()  # calls that are left over from before count down their own
 
     def after_fork(self) -> None:
         """Let the child open a channel of its own, or say why none can work there."""

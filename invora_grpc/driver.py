@@ -7,15 +7,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from invora_grpc.attempt import Attempt
-from invora_grpc.idempotency import RecentKeys
+from invora_grpc.catalog import Method
+from invora_grpc.config import Secret
+from invora_grpc.connection import Connection, Link
+from invora_grpc.errors import ConfigError
+from invora_grpc.idempotency import Claim, Ledger, RecentKeys
 from invora_grpc.retry import Look, Pause, Reconciliation, Renew, Step, Steps, reconcile, recover
 from invora_grpc.status import OutcomeUnknown, RpcError
 
-__all__ = ["aend", "arecovered", "asend", "end", "off_loop", "recovered", "send"]
+__all__ = [
+    "aclaim",
+    "aend",
+    "arecovered",
+    "asend",
+    "awaited",
+    "cancelled_by_others",
+    "end",
+    "linked",
+    "recovered",
+    "send",
+    "waited",
+]
 
 Try = Callable[[float | None], Any]
 """Sends once, within so many seconds: the response, or the typed error."""
@@ -23,6 +40,18 @@ AsyncTry = Callable[[float | None], Awaitable[Any]]
 
 
 # --- threads ------------------------------------------------------------------------------------------------------
+
+
+def waited(call: Attempt, started: float) -> float | None:
+    """Wait until the call may be sent, and get its token. Seconds that are left then; None: no deadline.
+
+    `started`: by the connection's clock. Raises ResourceExhausted or DeadlineExceeded if nothing is left, and what the
+    token source raises.
+    """
+    if call.connection.pauses and (pause := call.pause()):
+        call.connection.sleep(pause)
+    call.secret = call.options.peek() or call.options.tokens.token()
+    return call.first_left(started)
 
 
 def send(call: Attempt, timeout: float | None) -> Any:
@@ -73,13 +102,16 @@ def _reconciled(call: Attempt, settled_at: float) -> Reconciliation:
 
 def _drive(steps: Steps, call: Attempt, again: Try) -> Any:
     """Do what the steps ask for, to their end."""
-    told: Any = None
+    go_on: Callable[[], Step] = partial(next, steps)
     while True:
         try:
-            step = steps.send(told)
+            step = go_on()
         except StopIteration as over:
             return over.value
-        told = _carry_out(step, call, again)
+        try:
+            go_on = partial(steps.send, _carry_out(step, call, again))
+        except Exception as error:
+            go_on = partial(steps.throw, error)
 
 
 def _carry_out(step: Step, call: Attempt, again: Try) -> Any:
@@ -90,13 +122,52 @@ def _carry_out(step: Step, call: Attempt, again: Try) -> Any:
         call.secret = call.options.tokens.token(force=True, rejected=refused)
         return call.secret != refused
     if isinstance(step, Look):
-        look = call.look(step)
+        look = call.look(call.connection.link(step.method), step)
         look.secret = look.options.peek() or look.options.tokens.token()
         return send(look, look.options.timeout if call.deadline is None else call.left())
     return again(call.left())
 
 
 # --- asyncio ------------------------------------------------------------------------------------------------------
+
+
+def linked(connection: Connection, method: Method) -> Link:
+    """The RPC over a channel of the running event loop. Raises ConfigError if the client's own is another one."""
+    loop = asyncio.get_running_loop()
+    if connection.loop is not loop:
+        if connection.loop is not None and not connection.loop.is_closed():
+            hint = "make one client per event loop"
+            raise ConfigError("event loop", None, hint, "is another one than that of this client's first call")
+        connection.forget_channel()
+        connection.loop = loop
+    return connection.links.get(method.path) or connection.link(method)
+
+
+def cancelled_by_others(error: BaseException) -> bool:
+    """Whether gRPC's call was cancelled, and not the task that waits for it: grpc.aio raises the same for both."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and not (task is not None and task.cancelling())
+
+
+async def awaited(call: Attempt, started: float) -> float | None:
+    """As `waited`. A token that does not come until the deadline is not waited for."""
+    if call.connection.pauses and (pause := call.pause()):
+        await call.connection.sleep(pause)
+    call.secret = call.options.peek() or await _token(call, call.first_left(started))
+    return call.first_left(started)
+
+
+async def _token(call: Attempt, timeout: float | None, *refused: Any) -> Secret:
+    """A token within so many seconds; `refused`: as the source wants to hear it. Raises DeadlineExceeded."""
+    waiting = asyncio.timeout(timeout)
+    try:
+        async with waiting:
+            token: Secret = await call.options.tokens.token(*refused)
+    except TimeoutError:
+        if waiting.expired():
+            raise call.too_late() from None
+        raise
+    return token
 
 
 async def asend(call: Attempt, timeout: float | None) -> Any:
@@ -118,7 +189,7 @@ async def asend(call: Attempt, timeout: float | None) -> Any:
         return answer
     finally:
         inflight.pop()
-    return call.failed(failure)
+    return call.cut() if cancelled_by_others(failure) else call.failed(failure)
 
 
 async def arecovered(call: Attempt, error: RpcError, started: float, again: AsyncTry) -> Any:
@@ -135,19 +206,48 @@ async def arecovered(call: Attempt, error: RpcError, started: float, again: Asyn
 
 
 async def aend(call: Attempt, error: BaseException | None, how: str) -> None:
-    """As `end`. A ledger on disk is asked in a thread, and to the end even if the task is cancelled."""
-    if call.claim is not None:
-        tell = partial(getattr(call.connection.ledger, how), call.claim)
-        await off_loop(call.connection.ledger, tell)
-    if call.seen is not None:
-        call.seen.end(error)
+    """As `end`. A ledger on disk is told in a thread, and to the end even if the task is cancelled."""
+    try:
+        if call.claim is not None:
+            await _tell(call.connection.ledger, partial(getattr(call.connection.ledger, how), call.claim))
+    finally:
+        if call.seen is not None:
+            call.seen.end(error)
 
 
-async def off_loop(ledger: object, step: Callable[[], Any]) -> Any:
-    """What a ledger says: at once if it is in memory, else from a thread."""
+async def aclaim(ledger: Ledger, *what: Any) -> Claim:
+    """A claim of a ledger: made at once if it is in memory, else in a thread. `what`: the arguments of `Ledger.claim`.
+
+    If the task is cancelled meanwhile, nothing is sent under the claim, and it is given back.
+    """
     if isinstance(ledger, RecentKeys):
-        return step()
-    return await asyncio.shield(asyncio.to_thread(step))
+        return ledger.claim(*what)
+    made: Future[Claim] = Future()
+    asyncio.get_running_loop().run_in_executor(None, _fulfil, made, partial(ledger.claim, *what))
+    try:
+        return await asyncio.shield(asyncio.wrap_future(made))
+    except asyncio.CancelledError:
+        made.add_done_callback(partial(_give_back, ledger))
+        raise
+
+
+def _fulfil(promise: Future[Claim], step: Callable[[], Claim]) -> None:
+    try:
+        promise.set_result(step())
+    except BaseException as error:
+        promise.set_exception(error)
+
+
+def _give_back(ledger: Ledger, made: Future[Claim]) -> None:
+    if made.exception() is None:
+        ledger.failed(made.result())
+
+
+async def _tell(ledger: Ledger, step: Callable[[], None]) -> None:
+    if isinstance(ledger, RecentKeys):
+        step()
+    else:
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, step))
 
 
 async def _areconciled(call: Attempt, settled_at: float) -> Reconciliation:
@@ -156,18 +256,21 @@ async def _areconciled(call: Attempt, settled_at: float) -> Reconciliation:
     found: Reconciliation = await _adrive(reconcile(call.outcome, settled_at), call, partial(asend, call))
     if call.claim is not None and found.happened is not None:
         ledger = call.connection.ledger
-        await off_loop(ledger, partial(ledger.done if found.happened else ledger.failed, call.claim))
+        await _tell(ledger, partial(ledger.done if found.happened else ledger.failed, call.claim))
     return found
 
 
 async def _adrive(steps: Steps, call: Attempt, again: AsyncTry) -> Any:
-    told: Any = None
+    go_on: Callable[[], Step] = partial(next, steps)
     while True:
         try:
-            step = steps.send(told)
+            step = go_on()
         except StopIteration as over:
             return over.value
-        told = await _acarry_out(step, call, again)
+        try:
+            go_on = partial(steps.send, await _acarry_out(step, call, again))
+        except Exception as error:
+            go_on = partial(steps.throw, error)
 
 
 async def _acarry_out(step: Step, call: Attempt, again: AsyncTry) -> Any:
@@ -175,10 +278,10 @@ async def _acarry_out(step: Step, call: Attempt, again: AsyncTry) -> Any:
         return await call.connection.sleep(step.seconds)
     if isinstance(step, Renew):
         refused = call.secret
-        call.secret = await call.options.tokens.token(force=True, rejected=refused)
+        call.secret = await _token(call, call.left(), True, refused)
         return call.secret != refused
     if isinstance(step, Look):
-        look = call.look(step)
-        look.secret = look.options.peek() or await look.options.tokens.token()
+        look = call.look(linked(call.connection, step.method), step)
+        look.secret = look.options.peek() or await _token(look, call.left())
         return await asend(look, look.options.timeout if call.deadline is None else call.left())
     return await again(call.left())

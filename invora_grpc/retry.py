@@ -253,6 +253,10 @@ class Outcome:
     clock: Callable[[], float] = time.monotonic
     random: Callable[[], float] = _chance
     tries: int = field(default=1, init=False)
+    doubt: bool = field(default=False, init=False)
+    """Whether something that was sent may have been carried out."""
+    error: Any = field(default=None, init=False)
+    """The RpcError of the last try."""
 
     def left(self) -> float:
         """Seconds until the deadline."""
@@ -260,9 +264,32 @@ class Outcome:
 
 
 def recover(call: Outcome, error: RpcError) -> Steps:
-    """What to do about a failed call. Returns the response; raises `error` or a later one, or OutcomeUnknown."""
-    renewed, doubt = False, call.resumed
+    """What to do about a failed call. Returns the response; raises `error` or a later one, or OutcomeUnknown.
+
+    What a step raises may be thrown in: no token for another try, or a client that was closed. It says nothing about
+    what was sent before, and is raised again only if there is nothing in doubt.
+    """
+    call.error, call.doubt = error, call.resumed
+    try:
+        answer = yield from _sent_again(call)
+        if answer is None and call.kind is RetryClass.KEYED and (call.doubt or call.adopts):
+            answer = yield from _resolve(call)
+    except Exception as trouble:
+        if trouble is call.error or not call.doubt or call.kind is RetryClass.READ:
+            raise
+        answer = None
+    if answer is not None:
+        return answer
+    if not call.doubt or call.kind is RetryClass.READ:
+        raise call.error
+    raise OutcomeUnknown(call.error, keys=call.keys)
+
+
+def _sent_again(call: Outcome) -> Steps:
+    """The response to another try, as many as the class, the retry policy and the deadline allow; None without one."""
+    renewed = False
     while True:
+        error = call.error
         if isinstance(error, Unauthenticated) and not renewed:
             # The server answers before the method runs, so that one repeat with a fresh token is safe.
             renewed = True
@@ -270,26 +297,21 @@ def recover(call: Outcome, error: RpcError) -> Steps:
                 answer = yield Send()
                 if not isinstance(answer, RpcError):
                     return answer
-                error = answer
+                call.error = answer
                 continue
         effect = effect_of(error, call.port, call.connected)
-        doubt = doubt or effect is Effect.MAYBE
+        call.doubt = call.doubt or effect is Effect.MAYBE
+        if error.code is StatusCode.RESOURCE_EXHAUSTED and error.retry_after:
+            call.pause(min(error.retry_after, LONGEST_WAIT))
         wait = _wait(call, error, effect) if _again(call, error, effect) else None
         if wait is None:
-            break
+            return None
         yield Pause(wait)
         call.tries += 1
         answer = yield Send()
         if not isinstance(answer, RpcError):
             return answer
-        error = answer
-    if call.kind is RetryClass.KEYED and (doubt or (call.adopts and isinstance(error, AlreadyExists))):
-        answer = yield from _resolve(call, error)
-        if answer is not None:
-            return answer
-    if not doubt or call.kind is RetryClass.READ:
-        raise error
-    raise OutcomeUnknown(error, keys=call.keys)
+        call.error = answer
 
 
 def _again(call: Outcome, error: RpcError, effect: Effect) -> bool:
@@ -310,8 +332,6 @@ def _again(call: Outcome, error: RpcError, effect: Effect) -> bool:
 def _wait(call: Outcome, error: RpcError, effect: Effect) -> float | None:
     """Seconds until the next try; None if there is none: no tries, no time or no budget left."""
     asked = error.retry_after or 0.0
-    if asked and error.code is StatusCode.RESOURCE_EXHAUSTED:
-        call.pause(min(asked, LONGEST_WAIT))
     if call.tries >= call.retry.tries:
         return None
     if call.retry.budget and error.code is not StatusCode.RESOURCE_EXHAUSTED and not call.budget.failed():
@@ -322,17 +342,19 @@ def _wait(call: Outcome, error: RpcError, effect: Effect) -> float | None:
     return wait if wait <= LONGEST_WAIT and wait < call.left() else None
 
 
-def _resolve(call: Outcome, error: RpcError) -> Steps:
+def _resolve(call: Outcome) -> Steps:
     """Read back what is stored under the keys. The response if it is this call's; None if that cannot be told.
 
-    Raises `error` if it was ALREADY_EXISTS, and what exists is not what this call sent.
+    Raises the last try's error if it was ALREADY_EXISTS, and what exists is not what this call sent.
     """
+    if not call.doubt and not isinstance(call.error, AlreadyExists):
+        return None
     found = yield from _look_up(call)
     if found is None or any(isinstance(one, RpcError) for one in found):
         return None
     answer = _answer_from(call, found)
-    if answer is None and isinstance(error, AlreadyExists):
-        raise error
+    if answer is None and isinstance(call.error, AlreadyExists):
+        raise call.error
     return answer
 
 
@@ -352,14 +374,15 @@ def _look_up(call: Outcome) -> Generator[Step, Any, tuple[Any, ...] | None]:
 
 
 def _looked(call: Outcome, plan: KeyPlan, key: str) -> Steps:
-    """One look-up, made again as any read is."""
+    """One look-up, made again as any read is, as long as there is time."""
     tries = 1
     while True:
         answer = yield Look(plan.lookup, plan.lookup_request(key))
         again = isinstance(answer, RpcError) and answer.code is StatusCode.UNAVAILABLE
-        if not again or tries >= call.retry.tries:
+        wait = call.random() * min(call.retry.cap, call.retry.initial * call.retry.factor**tries)
+        if not again or tries >= call.retry.tries or wait >= call.left():
             return answer
-        yield Pause(call.random() * min(call.retry.cap, call.retry.initial * call.retry.factor**tries))
+        yield Pause(wait)
         tries += 1
 
 

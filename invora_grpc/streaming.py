@@ -17,11 +17,12 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
+import grpc
 from google.protobuf.message import Message
 
 from invora_grpc.attempt import Attempt, broken
 from invora_grpc.call import Binding, request
-from invora_grpc.driver import end, recovered, send
+from invora_grpc.driver import end, recovered, send, waited
 from invora_grpc.errors import RequestError
 from invora_grpc.status import RpcError
 from invora_grpc.tree import Rpc, documented
@@ -75,7 +76,9 @@ class Requests:
             raise
         except BaseException as error:
             self.failure = error
-            raise
+            if isinstance(error, Exception):
+                raise
+            raise RuntimeError("there are no more requests") from None  # what is no Exception, gRPC lets the call hang
         finally:
             self.active_at = time.monotonic()
         self.sent += 1
@@ -88,16 +91,25 @@ class Feed:
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque()
         self._changed = threading.Condition()
-        self._done = self._over = False
+        self.finished = False
+        """Whether there are no more requests."""
+        self._over = False
         self.failure: BaseException | None = None
         self.sent = 0
         self.active_at = 0.0
+        self.full_since: float | None = None
+        """Since when, by time.monotonic, one request more waits for the connection to take another one."""
 
     def put(self, data: bytes) -> bool:
         """Hand on one request, waiting while too many are. False if the stream is over."""
         with self._changed:
-            self._changed.wait_for(lambda: self._over or len(self._waiting) < FEED_LIMIT)
-            if self._over or self._done:
+            if len(self._waiting) >= FEED_LIMIT:
+                self.full_since = time.monotonic()
+            try:
+                self._changed.wait_for(lambda: self._over or len(self._waiting) < FEED_LIMIT)
+            finally:
+                self.full_since = None
+            if self._over:
                 return False
             self._waiting.append(data)
             self._changed.notify_all()
@@ -106,7 +118,7 @@ class Feed:
     def done(self) -> None:
         """No more requests come."""
         with self._changed:
-            self._done = True
+            self.finished = True
             self._changed.notify_all()
 
     def over(self) -> None:
@@ -120,7 +132,7 @@ class Feed:
 
     def __next__(self) -> bytes:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._done or self._over)
+            self._changed.wait_for(lambda: self._waiting or self.finished or self._over)
             if not self._waiting or self._over:
                 raise StopIteration
             data = self._waiting.popleft()
@@ -142,6 +154,9 @@ class Stream(Generic[R]):
         self._call = call
         self._requests = requests
         self._rendezvous: Any = None
+        self._opening = threading.Lock()
+        self._inflight: deque[None] | None = None
+        """Where this stream is counted as under way."""
         self._over = False
         self._cancelled = False
         self._started = 0.0
@@ -152,12 +167,12 @@ class Stream(Generic[R]):
         return self
 
     def __next__(self) -> R:
+        first = self._rendezvous is None
+        if first:
+            self._open()
         if self._over:
             raise StopIteration
-        first = self._rendezvous is None
         try:
-            if first:
-                self._open()
             answer = self._receive()
             if isinstance(answer, RpcError):
                 if self._requests is not None or not first:
@@ -181,9 +196,10 @@ class Stream(Generic[R]):
         if it has ended.
         """
         feed = self._feed()
+        if feed.finished:
+            raise RequestError("request", type(given), "open another stream", "came after done()")
         data = request(self._call.link.binding, given, fields).SerializeToString()
-        if self._rendezvous is None and not self._over:
-            self._open()
+        self._open()
         if not feed.put(data):
             for _ in self:  # what comes now is the error that ended the stream, if it was one
                 pass
@@ -192,8 +208,7 @@ class Stream(Generic[R]):
     def done(self) -> None:
         """Say that no more requests come. The server may still send."""
         feed = self._feed()
-        if self._rendezvous is None and not self._over:
-            self._open()
+        self._open()
         feed.done()
 
     def cancel(self) -> None:
@@ -225,6 +240,8 @@ class Stream(Generic[R]):
         if self._over or limit is None:
             return None
         since, sent = self._waiting_since, self._requests.active_at if self._requests is not None else 0.0
+        if since is None and isinstance(self._requests, Feed):
+            since = self._requests.full_since
         return limit if since is None else min(limit, max(since, sent) + limit - now)
 
     def end_idle(self) -> None:
@@ -239,11 +256,22 @@ class Stream(Generic[R]):
         return self._requests
 
     def _open(self) -> None:
-        call = self._call
-        call.watch()
-        call.secret = call.options.peek() or call.options.tokens.token()
-        self._started = call.connection.clock()
-        self._start(call.options.stream_timeout)
+        """Send it, unless it was sent already, by another thread maybe, or was given up."""
+        with self._opening:
+            if self._rendezvous is not None or self._over:
+                return
+            call = self._call
+            try:
+                if self._cancelled:
+                    return self._finish(None)
+                call.watch()
+                self._started = call.connection.clock()
+                self._start(waited(call, self._started))
+                if self._over:  # while it was opened
+                    self._release()
+            except BaseException as error:
+                self._finish(error)
+                raise
 
     def _start(self, timeout: float | None) -> None:
         call, options = self._call, self._call.options
@@ -254,7 +282,11 @@ class Stream(Generic[R]):
         except BaseException as error:
             failure = error
         else:
-            call.connection.inflight.append(None)
+            if self._inflight is None:
+                self._inflight = call.connection.inflight
+                self._inflight.append(None)
+            if self._cancelled:  # while it was opened
+                self._rendezvous.cancel()
             if isinstance(self._requests, Feed):
                 self._rendezvous.add_callback(self._requests.over)
             if options.idle_timeout is not None:
@@ -274,6 +306,8 @@ class Stream(Generic[R]):
             failure = error
         finally:
             self._waiting_since = None
+        if not isinstance(failure, grpc.RpcError):
+            return self._call.failed(failure)
         if self._requests is not None and self._requests.failure is not None:
             raise self._requests.failure
         if self._timed_out:
@@ -281,7 +315,8 @@ class Stream(Generic[R]):
         return _END if self._cancelled else self._call.failed(failure)
 
     def _reopen(self, timeout: float | None) -> Any:
-        self._call.connection.inflight.pop()
+        if self._cancelled:
+            return _END
         self._start(timeout)
         return self._receive()
 
@@ -289,13 +324,18 @@ class Stream(Generic[R]):
         if self._over:
             return
         self._over = True
-        if self._rendezvous is not None:
-            self._rendezvous.cancel()
-            self._call.connection.inflight.pop()
+        self._release()
         if isinstance(self._requests, Feed):
             self._requests.over()
         if self._call.seen is not None:
             end(self._call, error, "")
+
+    def _release(self) -> None:
+        inflight, self._inflight = self._inflight, None
+        if inflight is not None:
+            inflight.pop()
+        if self._rendezvous is not None:
+            self._rendezvous.cancel()
 
 
 class StreamRpc(Rpc):
@@ -334,8 +374,7 @@ class ClientStreamRpc(Rpc):
         call = Attempt(self._connection, self._options, link, None, None, requests)
         try:
             call.watch()
-            call.secret = call.options.peek() or call.options.tokens.token()
-            answer = send(call, call.options.timeout)
+            answer = send(call, waited(call, call.connection.clock()))
             if requests.failure is not None:
                 raise requests.failure
             if isinstance(answer, RpcError):

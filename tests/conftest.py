@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from door import AsyncDoor, Door
+from gateway import Gateway, running_gateway
 from sandbox_fixture import Running, running_sandbox
 
 from invora_grpc import Invora
@@ -39,3 +41,20 @@ def owner(sandbox: Running) -> Iterator[Invora]:
     """A client of the sandbox's main organization."""
     with client_of(sandbox) as client:
         yield client
+
+
+@pytest.fixture(params=[Door, AsyncDoor], ids=["sync", "async"])
+def door(request: pytest.FixtureRequest) -> Iterator[Door]:
+    """Each of the two clients in turn."""
+    opened = request.param()
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    """A gateway of the test's own."""
+    with running_gateway() as running:
+        yield running

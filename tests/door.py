@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,15 @@ class Door:
                 answers.append(next(stream))
             stream.done()
             return [*answers, *stream]
+
+    def cut_off(self, client: Any, entered: threading.Event, rpc: Callable[..., Any], **fields: Any) -> Any:
+        """The response of a unary call whose client is closed as soon as the server has it."""
+        closing = threading.Thread(target=lambda: entered.wait(10) and client.close())
+        closing.start()
+        try:
+            return rpc(**fields)
+        finally:
+            closing.join(10)
 
     def reconcile(self, error: Any) -> Any:
         """What an error of unknown outcome finds out."""
@@ -102,6 +112,15 @@ class AsyncDoor(Door):
                 return [*answers, *[item async for item in stream]]
 
         return self.run(held())
+
+    def cut_off(self, client: Any, entered: threading.Event, rpc: Callable[..., Any], **fields: Any) -> Any:
+        async def closed() -> Any:
+            task = asyncio.ensure_future(rpc(**fields))
+            await asyncio.to_thread(entered.wait, 10)
+            await client.close()
+            return await task
+
+        return self.run(closed())
 
     def reconcile(self, error: Any) -> Any:
         return self.run(error.reconcile())

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from google.rpc import status_pb2
 
 from invora_grpc.call import bind
 from invora_grpc.catalog import catalog
@@ -71,6 +72,36 @@ class Gateway(grpc.GenericRpcHandler):
             request_deserializer=binding.request_class.FromString,
             response_serializer=binding.response_class.SerializeToString,
         )
+
+
+def abort(code: grpc.StatusCode, message: str = "", *details: Any) -> Any:
+    """An answer that refuses, with details if there are any."""
+
+    def answer(_: Any, context: grpc.ServicerContext) -> Any:
+        if details:
+            status = status_pb2.Status(code=code.value[0], message=message)
+            for detail in details:
+                status.details.add().Pack(detail)
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(code, message)
+
+    return answer
+
+
+def in_turn(*answers: Any) -> Any:
+    """An answer that is another one each time; the last one stays."""
+    waiting = list(answers)
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        now = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        return now(request, context) if callable(now) else now
+
+    return answer
+
+
+def empty(name: str) -> Any:
+    """The empty response of an RPC."""
+    return bind(catalog().method(name)).response_class()
 
 
 @contextmanager

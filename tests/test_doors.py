@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 import pytest
 from door import AsyncDoor, Door
-from gateway import Gateway, running_gateway
+from gateway import Gateway, abort, empty, in_turn
 from google.protobuf.duration_pb2 import Duration
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 
 from invora_api.documents.v2 import service_pb2 as documents
 from invora_grpc import (
@@ -45,56 +45,9 @@ STREAM_CREATE = "/invora.documents.v2.DocumentsService/StreamCreate"
 QUICK = Retry(initial=0.001, budget=False)
 
 
-@pytest.fixture(params=[Door, AsyncDoor], ids=["sync", "async"])
-def door(request: pytest.FixtureRequest) -> Iterator[Door]:
-    opened = request.param()
-    try:
-        yield opened
-    finally:
-        opened.close()
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    with running_gateway() as running:
-        yield running
-
-
 @pytest.fixture
 def client(door: Door, gateway: Gateway) -> Any:
     return door.open(endpoint=gateway.url, token=TOKEN).with_options(retry=QUICK)
-
-
-def abort(code: grpc.StatusCode, message: str = "", *details: Any) -> Any:
-    """An answer that refuses, with details if there are any."""
-
-    def answer(_: Any, context: grpc.ServicerContext) -> Any:
-        if details:
-            status = status_pb2.Status(code=code.value[0], message=message)
-            for detail in details:
-                status.details.add().Pack(detail)
-            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-        context.abort(code, message)
-
-    return answer
-
-
-def in_turn(*answers: Any) -> Any:
-    """An answer that is another one each time; the last one stays."""
-    waiting = list(answers)
-
-    def answer(request: Any, context: grpc.ServicerContext) -> Any:
-        now = waiting.pop(0) if len(waiting) > 1 else waiting[0]
-        return now(request, context) if callable(now) else now
-
-    return answer
-
-
-def empty(name: str) -> Any:
-    """The empty response of an RPC."""
-    from invora_grpc.call import bind
-
-    return bind(catalog().method(name)).response_class()
 
 
 # --- the surface --------------------------------------------------------------------------------------------------
