@@ -35,11 +35,12 @@ _SCRIPTS: Mapping[str, str] = {
     ),
 }
 _FRAME = """
-import json, resource, sys, time
+import sys, time
 address = sys.argv[1]
 begun, used = time.perf_counter(), time.process_time()
 {}
 took = [(time.perf_counter() - begun) * 1e3, (time.process_time() - used) * 1e3]
+import json, resource  # afterwards: half of what the standard library's modules load is shared with what is measured
 try:  # the kernel's own count: getrusage remembers what the process was before exec
     peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
 except OSError:

@@ -3,7 +3,7 @@
     from invora_grpc import Invora
 
     with Invora() as client:                       # settings from INVORA_* variables
-        for invoice in client.simple.invoices.list(filter={"text_search": "INV"}).items:
+        for invoice in client.simple.invoices.list.items(filter={"text_search": "INV"}):
             print(invoice.number)
 
 Importing this package loads neither grpc nor protobuf: every name below is loaded when it is first used (PEP 562).
@@ -11,9 +11,7 @@ Importing this package loads neither grpc nor protobuf: every name below is load
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # type checkers know the name; importing typing would be nearly all of this package's import
 if TYPE_CHECKING:
     from invora_grpc.aio import AsyncInvora as AsyncInvora
     from invora_grpc.auth import CallableToken as CallableToken
@@ -84,17 +82,18 @@ _ROOMS = {
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
-if not TYPE_CHECKING:  # type checkers cannot read a computed list, and take the imports above
+if not TYPE_CHECKING:  # type checkers take the imports above, by which a misspelt name is an error
     __all__ = sorted(_ROOM_OF)
 
+    def __getattr__(name):
+        room = _ROOM_OF.get(name)
+        if room is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-def __getattr__(name: str) -> Any:
-    room = _ROOM_OF.get(name)
-    if room is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{room}"), name)
-    globals()[name] = value
-    return value
+        value = getattr(import_module(f"{__name__}.{room}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 import grpc.aio
 from google.protobuf.message import Message
 
+from invora_grpc.arguments import a_number
 from invora_grpc.attempt import Attempt, broken, keys_of, scope_of, shape_of
 from invora_grpc.auth import TokenSource
 from invora_grpc.auth_aio import AsyncTokens
@@ -484,11 +485,13 @@ class AsyncInvora(Client, AsyncTree):
     async def close(self, grace: float | None = None) -> None:
         """Close the connection, for this client and all that share it: later calls raise ClosedError.
 
-        Calls that are under way are given `grace` seconds to end, and are cancelled then.
+        Calls that are under way are given `grace` seconds to end, and are cancelled then. Raises ConfigError for what
+        is no number of seconds, and closes nothing then.
         """
+        patience = None if grace is None else a_number("grace", grace)
         channel = self._connection.close()
         if channel is not None:
-            await channel.close(grace)
+            await channel.close(patience)
 
     async def __aenter__(self) -> Self:
         return self

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from google.protobuf.message import Message
 
-from invora_grpc.call import Binding, CallOptions, Pair, bind
+from invora_grpc.call import Binding, CallOptions, bind
 from invora_grpc.catalog import Method, catalog
 from invora_grpc.errors import ClosedError, RequestError
+from invora_grpc.metadata import Pair
 from invora_grpc.observer import Observation, begin
 from invora_grpc.paging import ListShape, list_shape
 from invora_grpc.retry import GRACE, REFUSALS, Effect, Look, Outcome, RetryClass, effect_of

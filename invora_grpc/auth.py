@@ -15,6 +15,7 @@ from inspect import isawaitable, iscoroutinefunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from invora_grpc.arguments import one_with
 from invora_grpc.config import Secret, Settings, header_safe, require_credentials, secret_header_safe
 from invora_grpc.errors import ClosedError, ConfigError, SignInError
 from invora_grpc.issuer import Issuer
@@ -33,6 +34,7 @@ __all__ = [
     "RefreshToken",
     "StaticToken",
     "TokenSource",
+    "a_source",
     "peek_of",
     "token_source",
 ]
@@ -57,6 +59,14 @@ class TokenSource(Protocol):
         one in use, so that many refused calls cause one renewal. A source that cannot renew returns what it has.
         """
         ...
+
+
+def a_source(value: Any) -> Any:
+    """The value, if it is a token source. Raises ConfigError, e.g. for a bare token or a bare function."""
+    hint = "give a TokenSource: StaticToken(token), CallableToken(function), ClientCredentials(…)"
+    if not isinstance(getattr(one_with(("token",), "tokens", value, hint), "describe", None), str):
+        raise ConfigError("tokens", None, "give it the property describe, a word for error messages", "has no name")
+    return value
 
 
 def peek_of(source: TokenSource) -> Callable[[], Secret | None]:
@@ -132,6 +142,8 @@ class RefreshToken(Renewing):
         client_secret = None if client_secret is None else _wrap(client_secret)
         self._issuer = Issuer(issuer, "refresh_token", http, clock, time.sleep, jitter)
         self._client_id, self._secret = header_safe("client_id", client_id), client_secret
+        if on_rotated is not None and not callable(on_rotated):
+            raise ConfigError("on_rotated", None, "give a function that stores the new token", "is no function")
         self._refresh, self._on_rotated = refresh_token, on_rotated
         super().__init__(clock)
 
@@ -171,7 +183,8 @@ class Impersonation(Renewing):
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = jitter,
     ) -> None:
-        self._client, self._jitter = client, jitter
+        self._client = one_with(("with_options",), "client", client, "give the Invora that impersonates")
+        self._jitter = jitter
         self._user_id = header_safe("user_id", user_id)
         self._org_id = self._home = None if org_id is None else header_safe("org_id", org_id)
         self._ended = False
@@ -230,6 +243,9 @@ class StaticToken:
         token = _wrap(token)
         self._token = secret_header_safe("token", token)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.describe}>"
+
     @property
     def describe(self) -> str:
         return "a fixed token"
@@ -255,6 +271,9 @@ class CallableToken:
         self._fn = fn
         self.asynchronous = iscoroutinefunction(fn) or iscoroutinefunction(type(fn).__call__)
         """Whether it has to be awaited, as far as one can tell without calling it."""
+
+    def __repr__(self) -> str:
+        return f"<CallableToken: {self.describe}>" if "_fn" in self.__dict__ else "<CallableToken>"
 
     @property
     def describe(self) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +17,8 @@ from google.protobuf.message import Message
 
 from invora_grpc.catalog import Method, catalog
 from invora_grpc.config import header_safe
-from invora_grpc.errors import ConfigError, RequestError
+from invora_grpc.errors import ConfigError, RequestError, is_utf8
+from invora_grpc.metadata import TARGET_ORG_KEY, Pair, pairs_of
 from invora_grpc.retry import NEVER, Retry
 from invora_grpc.values import build
 from invora_grpc.verifying import verifier_of
@@ -48,19 +48,8 @@ DEFAULT_TIMEOUT: Final = 30.0
 """Seconds that a unary call may take, all in all."""
 DEFAULT_IDLE_TIMEOUT: Final = 120.0
 """Seconds that a stream may stay silent."""
-TARGET_ORG_KEY: Final = "x-target-org-id"
-"""The metadata key that names the organization to act in."""
-_METADATA_KEY: Final = re.compile(r"[0-9a-z_.-]{1,200}")
-_METADATA_TEXT: Final = re.compile(r"[\x20-\x7e]*")
-_RESERVED: Final[Mapping[str, str]] = {
-    "authorization": "the client's token source sets it: see tokens",
-    TARGET_ORG_KEY: "use for_org",
-    "te": "gRPC sets it itself",
-    "content-type": "gRPC sets it itself",
-    "user-agent": "set it as a channel option, grpc.primary_user_agent",
-}
-
-Pair = tuple[str, str | bytes]
+LONGEST_ORG: Final = 255
+"""Characters of an organization's id. Over 16 KB, gRPC calls a header an answer that is too large."""
 
 
 UNSET: Final[Any] = ...
@@ -131,7 +120,7 @@ def changed(
     if stream_idle_timeout is not UNSET:
         new["idle_timeout"] = seconds("stream_idle_timeout", stream_idle_timeout)
     if metadata is not UNSET:
-        new["metadata"] = tuple(_pairs(metadata))
+        new["metadata"] = tuple(pairs_of(metadata))
     if idempotency_key is not UNSET:
         new["idempotency_key"] = _key(idempotency_key)
     if retry is not UNSET:
@@ -150,6 +139,8 @@ def organization(org_id: object) -> str:
     organization would act in the caller's own."""
     if not isinstance(org_id, str) or not org_id.strip():
         raise ConfigError("org_id", org_id, "give the organization's id as a string", "is no organization id")
+    if len(org_id) > LONGEST_ORG:
+        raise ConfigError("org_id", org_id, f"give at most {LONGEST_ORG} characters", "is too long for an id")
     return header_safe("org_id", org_id)
 
 
@@ -171,7 +162,9 @@ def _retry(value: object) -> Retry:
 
 
 def _key(value: object) -> str | None:
-    if value is not None and (not isinstance(value, str) or not value.strip() or len(value) > 200):
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip() or len(value) > 200 or not is_utf8(value):
         hint = "give text of 1 to 200 characters that identifies what is to be created, e.g. an order number"
         raise ConfigError("idempotency_key", value, hint, "is no key")
     return value
@@ -186,29 +179,6 @@ def _compression(value: object) -> Any:
     if not isinstance(value, str) or value not in named:
         raise ConfigError("compression", value, f"use one of {', '.join(named)}, or a grpc.Compression")
     return named[value]
-
-
-def _pairs(given: object) -> Iterable[Pair]:
-    pairs = given.items() if isinstance(given, Mapping) else given
-    if not isinstance(pairs, Iterable) or isinstance(pairs, str | bytes):
-        raise ConfigError("metadata", type(given).__name__, "give a mapping, or pairs of key and value")
-    for pair in pairs:
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise ConfigError("metadata", type(pair).__name__, "give pairs of key and value")
-        yield _pair(*pair)
-
-
-def _pair(key: object, value: object) -> Pair:
-    """One entry, checked. Values may be secret: no message shows one."""
-    if not isinstance(key, str) or not _METADATA_KEY.fullmatch(key):
-        raise ConfigError("metadata", key, "keys are lower-case letters, digits, '-', '_' and '.'", "is no key")
-    if key in _RESERVED or key.startswith("grpc-"):
-        raise ConfigError("metadata", key, _RESERVED.get(key, "gRPC sets it itself"), "is not free to use")
-    if key.endswith("-bin") != isinstance(value, bytes):
-        raise ConfigError(f"metadata.{key}", type(value).__name__, "keys that end with -bin take bytes, others text")
-    if isinstance(value, bytes) or (isinstance(value, str) and _METADATA_TEXT.fullmatch(value)):
-        return key, value
-    raise ConfigError(f"metadata.{key}", "***", "use printable ASCII, or a key that ends with -bin, and bytes")
 
 
 @dataclass(frozen=True, slots=True)

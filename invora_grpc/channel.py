@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NoReturn, cast
 
 import grpc
@@ -24,6 +24,7 @@ __all__ = [
     "ClientCertificate",
     "channel_options",
     "check_certificates",
+    "check_options",
     "fork_obstacle",
     "guard_bearer",
     "open_aio_channel",
@@ -104,6 +105,22 @@ def check_certificates(target: Target, roots: bytes | None, own: ClientCertifica
     if own is not None and own.problem is not None:
         hint = "give the bytes of two PEM files, the private key first; the key must not be encrypted"
         raise ConfigError("client_certificate", None, hint, own.problem)
+
+
+def check_options(given: object) -> tuple[ChannelOption, ...]:
+    """The options, if gRPC will take them. Raises ConfigError; gRPC itself only fails at the first call."""
+    hint = "give pairs of name and value, such as ('grpc.keepalive_time_ms', 60_000)"
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+        raise ConfigError("channel_options", None, hint, f"is a {type(given).__name__}")
+    options = tuple(given)
+    for option in options:
+        if not isinstance(option, tuple) or len(option) != 2 or not isinstance(option[0], str):
+            raise ConfigError("channel_options", None, hint, f"has a {type(option).__name__} that is no such pair")
+        name, value = option
+        if isinstance(value, float) or not isinstance(value, int | str | bytes):
+            hint = "gRPC takes whole numbers, text and bytes"
+            raise ConfigError(f"channel_options.{name}", None, hint, f"is a {type(value).__name__}")
+    return options
 
 
 def open_channel(

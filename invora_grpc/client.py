@@ -12,6 +12,7 @@ from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from invora_grpc.arguments import a_number
 from invora_grpc.attempt import Attempt, keys_of, scope_of, shape_of
 from invora_grpc.auth import CallableToken, TokenSource
 from invora_grpc.call import DEFAULT_TIMEOUT, CallOptions, organization, request, seconds
@@ -155,12 +156,14 @@ class Invora(Client, SyncTree):
     def close(self, grace: float | None = None) -> None:
         """Close the connection, for this client and all that share it: later calls raise ClosedError.
 
-        Calls that are under way are given `grace` seconds to end, and are cancelled then.
+        Calls that are under way are given `grace` seconds to end, and are cancelled then. Raises ConfigError for what
+        is no number of seconds, and closes nothing then.
         """
+        patience = 0.0 if grace is None else a_number("grace", grace)
         channel, connection = self._connection.close(), self._connection
         if channel is None:
             return
-        until = time.monotonic() + (grace or 0.0)
+        until = time.monotonic() + patience
         try:
             while connection.inflight and (left := until - time.monotonic()) > 0:
                 time.sleep(min(0.02, left))

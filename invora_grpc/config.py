@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NoReturn
 
-from invora_grpc.errors import ConfigError
+from invora_grpc.errors import ConfigError, shown
 
 __all__ = [
     "ENVIRONMENTS",
@@ -268,7 +268,7 @@ def parse_url(setting: str, text: str) -> Target:
 
 def header_safe(setting: str, value: str) -> str:
     """`value`, if it may stand in a header. Raises ConfigError unless it is visible ASCII only."""
-    if not _VISIBLE_ASCII.fullmatch(value):
+    if not isinstance(value, str) or not _VISIBLE_ASCII.fullmatch(value):
         raise ConfigError(
             setting, value, "use visible ASCII characters only", "has spaces, control characters or worse"
         )
@@ -340,7 +340,7 @@ def _parse(setting: str, text: str, hint: str = "use https://host, http://host, 
     authority, slash, tail = rest.partition("/")
     host, colon, digits = _split_authority(authority)
     if not (checked := _checked_host(host)):
-        raise bad("names no host" if not host else f"has the bad host {host!r}")
+        raise bad("names no host" if not host else f"has the bad host {shown(host)}")
     if colon and not (_PORT.fullmatch(digits) and 0 < int(digits) < 65536):
         raise bad(f"has the bad port {digits!r}", "use a port from 1 to 65535")
     tls = scheme.lower() == "https" if separator else not (colon and _is_loopback(checked))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from invora_grpc.arguments import one_with
 from invora_grpc.auth import TokenSource, token_source
 from invora_grpc.call import Binding, bind
 from invora_grpc.catalog import Method
@@ -23,6 +24,7 @@ from invora_grpc.channel import (
     ChannelOption,
     ClientCertificate,
     check_certificates,
+    check_options,
     fork_obstacle,
     guard_bearer,
 )
@@ -80,7 +82,11 @@ class Connection:
         self.tokens: TokenSource = tokens if tokens is not None else token_source(settings)
         """Where the token comes from, unless a derived client has a source of its own."""
         self.trust = trust or settings.target.loopback
+        if ledger is not None:
+            one_with(_LEDGER, "journal", ledger, "give Journal(path)")
         self.ledger: Ledger = ledger if ledger is not None else RecentKeys()
+        if observer is not None:
+            one_with(("call",), "observer", observer, "give an object with the method call, e.g. OpenTelemetry()")
         self.observer = observer
         self.closed = False
         self.links: dict[str, Link] = {}
@@ -98,7 +104,7 @@ class Connection:
         self.identity = os.urandom(16).hex()
         self._opener = opener
         self._tls = {"root_certificates": root_certificates, "client_certificate": client_certificate}
-        self._channel_options = tuple(channel_options)
+        self._channel_options = check_options(channel_options)
         self._channel: Any = None
         self._lock = Lock()
         _CONNECTIONS[self.identity] = self
@@ -219,6 +225,7 @@ def trusts(schema: str) -> bool:
     return schema == "trust"
 
 
+_LEDGER: Final = ("claim", "done", "failed", "unknown")
 _READY: Final = 2
 """GRPC_CHANNEL_READY: the public API of the synchronous channel tells its state to a thread that polls only."""
 _CONNECTIONS: Final[weakref.WeakValueDictionary[str, Connection]] = weakref.WeakValueDictionary()

@@ -25,6 +25,7 @@ __all__ = [
     "UnconfirmedSchema",
     "closest",
     "escaped",
+    "is_utf8",
     "one_line",
     "shown",
 ]
@@ -62,6 +63,15 @@ def shown(value: object, limit: int = SHOWN_VALUE_LIMIT) -> str:
     short.maxstring = short.maxother = short.maxlong = limit
     text = escaped(short.repr(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def is_utf8(text: str) -> bool:
+    """Whether the text can be sent: a str may hold lone surrogates, which UTF-8 has no bytes for."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def closest(name: str, known: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:

@@ -183,7 +183,7 @@ class Field:
 
     def in_(self, values: Iterable[object]) -> Expression:
         """The field has one of these values; for a list or a generator of them."""
-        if isinstance(values, str | bytes | Mapping):
+        if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
             raise RequestError(self._name, values, "give a list of values")
         return self(*values)
 

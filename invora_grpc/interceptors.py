@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import grpc.aio
 
+from invora_grpc.auth import a_source
 from invora_grpc.auth_aio import AsyncTokens
 from invora_grpc.call import TARGET_ORG_KEY, CallOptions, metadata, organization
 from invora_grpc.errors import ConfigError
@@ -87,11 +88,12 @@ class AuthInterceptor(_EveryKind):
     `tokens` is a TokenSource; `org` is None for the token's own organization. A unary call that is refused with
     UNAUTHENTICATED is repeated once with a renewed token, if the source has another one; a stream or a future is not.
     The caller's other metadata is kept. Where the result is read, raises ConfigError for a call that brings its own
-    authorization or x-target-org-id, and SignInError if there is no token. Raises ConfigError for a bad `org`.
+    authorization or x-target-org-id, and SignInError if there is no token. Raises ConfigError for a bad `org`, and for
+    `tokens` that are no TokenSource.
     """
 
     def __init__(self, tokens: TokenSource, org: str | None = None) -> None:
-        self._tokens, self._options = tokens, _options(org)
+        self._tokens, self._options = a_source(tokens), _options(org)
 
     def __repr__(self) -> str:
         return f"<AuthInterceptor {self._tokens.describe}>"
@@ -146,7 +148,7 @@ def aio_auth(tokens: TokenSource, org: str | None = None) -> list[grpc.aio.Clien
 
     Raises ConfigError for a bad `org`. The tokens are asked for without blocking the event loop.
     """
-    source, options = AsyncTokens(tokens), _options(org)
+    source, options = AsyncTokens(a_source(tokens)), _options(org)
     return [kind(source, options) for kind in (_AuthUnaryUnary, _AuthUnaryStream, _AuthStreamUnary, _AuthStreamStream)]
 
 

@@ -26,6 +26,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Final, Self
 
+from invora_grpc.arguments import a_path
 from invora_grpc.errors import ClosedError, ConfigError
 from invora_grpc.idempotency import FINGERPRINT, Claim, Keys, clash, new_key, pieces
 from invora_grpc.journal_file import JournalError, JournalFile
@@ -117,9 +118,7 @@ class Journal:
     def __init__(
         self, path: str | os.PathLike[str], *, keep: float = 30.0, limit: int = 100_000, wait: float = 10.0
     ) -> None:
-        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-            raise ConfigError("journal", path, "give the path of a file", "is no path")
-        self.path = Path(os.path.abspath(path))
+        self.path = Path(os.path.abspath(a_path("journal", path)))
         """Where the file is."""
         self._keep = _number("keep", keep, 1e-9, 36_500)
         self._limit = int(_number("limit", limit, 1, 10**9))

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from invora_grpc.metadata import Pair, pairs_of
+
 if TYPE_CHECKING:
     from invora_grpc.catalog import Method
     from invora_grpc.config import Target
@@ -33,8 +35,9 @@ class Observation(Protocol):
     """One call under observation, from before its first try to its end. May be used from several threads in turn."""
 
     @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What to add to the call's metadata, e.g. `traceparent`. Asked once per try."""
+    def metadata(self) -> tuple[Pair, ...]:
+        """What to add to the call's metadata, e.g. `traceparent`. Asked once, when the call begins. What the client
+        sets itself (token, organization) or gRPC cannot send is left out, and worth a warning in the log."""
         ...
 
     def attempt(self, number: int, error: RpcError | None) -> None:
@@ -135,8 +138,8 @@ class _Guarded:
 
     def __init__(self, seen: list[Observation]) -> None:
         self._seen = seen
-        nothing: tuple[tuple[str, str], ...] = ()
-        self.metadata = tuple(pair for one in seen for pair in _tried(partial(getattr, one, "metadata"), nothing))
+        nothing: tuple[Pair, ...] = ()
+        self.metadata = tuple(pair for one in seen for pair in _tried(partial(_added, one), nothing))
 
     def attempt(self, number: int, error: RpcError | None) -> None:
         for one in self._seen:
@@ -145,6 +148,12 @@ class _Guarded:
     def end(self, error: BaseException | None) -> None:
         for one in self._seen:
             _tried(partial(one.end, error), None)
+
+
+def _added(one: Observation) -> tuple[Pair, ...]:
+    """What an observation adds. Raises ConfigError for what is not free to use: one that could name another token or
+    organization would act for somebody else."""
+    return tuple(pairs_of(one.metadata))
 
 
 def _tried(step: Callable[[], T], otherwise: T) -> T:

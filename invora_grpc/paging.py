@@ -24,7 +24,7 @@ from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from invora_grpc.errors import InvoraError, RequestError, escaped, shown
+from invora_grpc.errors import InvoraError, RequestError, escaped, is_utf8, shown
 from invora_grpc.status import OutOfRange
 
 __all__ = [
@@ -373,7 +373,7 @@ class _List(Generic[F]):
 
         Raises RequestError for an empty cursor, which would begin at the beginning, and for a list without pagination.
         """
-        if not isinstance(cursor, str) or not cursor:
+        if not isinstance(cursor, str) or not cursor or not is_utf8(cursor):
             raise RequestError("start", cursor, "leave start out to begin at the beginning", "is no cursor")
         self._need_pagination("start", cursor)
         return self._with(start=cursor)

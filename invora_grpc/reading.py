@@ -98,8 +98,14 @@ def to_json(message: Message, *, short_enums: bool = True) -> Any:
 
 
 def to_decimal(message: Message) -> Decimal:
-    """The Decimal of a `kernel.DecimalValue`, without trailing zeros; ValueError if its parts disagree in sign."""
-    units, nanos = _units_and_nanos(message)
+    """The Decimal of a `kernel.DecimalValue`, without trailing zeros; ValueError if its parts disagree in sign.
+
+    Raises ConfigError for what is no such message.
+    """
+    try:
+        units, nanos = _units_and_nanos(message)
+    except AttributeError:
+        raise ConfigError("message", None, "give a kernel.DecimalValue", f"is a {type(message).__name__}") from None
     return exact.decimal_of(units, nanos)
 
 
@@ -115,6 +121,9 @@ def reader_of(message_class: type[Message], style: _Style = _PLAIN) -> Reader:
 def _kept(message_class: type[Message], style: _Style) -> Reader | _FieldsReader:
     readers: dict[_Style, Reader | _FieldsReader] | None = getattr(message_class, _READERS, None)
     if readers is None:
+        if not issubclass(message_class, Message):
+            hint = "give one generated message; of a list, its items one by one"
+            raise ConfigError("message", None, hint, f"is a {message_class.__name__}")
         readers = {}
         setattr(message_class, _READERS, readers)
     reader = readers.get(style)

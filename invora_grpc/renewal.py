@@ -94,6 +94,10 @@ class Renewing(ABC):
         `patient`: there is no good token to go on with, so that it is worth to try more than once.
         """
 
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"<{name}: {self.describe}>" if "_ready" in self.__dict__ else f"<{name}>"  # in its own constructor
+
     def peek(self) -> Secret | None:
         """The token to send now, if that needs no waiting and nobody has to renew it; else None: ask `token()`.
 

@@ -117,6 +117,8 @@ class Retry:
     def __post_init__(self) -> None:
         if isinstance(self.tries, bool) or not isinstance(self.tries, int) or not 1 <= self.tries <= 100:
             raise ConfigError("retry.tries", self.tries, "give a whole number from 1 to 100")
+        if not isinstance(self.budget, bool):
+            raise ConfigError("retry.budget", self.budget, "give True or False")
         for name, least in (("initial", 0.0), ("factor", 1.0), ("cap", 0.0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 3600:

@@ -147,7 +147,7 @@ class RpcError(InvoraError, GrpcError):
             code is grpc.StatusCode.RESOURCE_EXHAUSTED and self.retry_after is not None
         )
         self.hint = _hint(self, scope, token_source)
-        super().__init__(_line(self))
+        super().__init__(_line(self, self.hint))
 
     def _state(self) -> dict[str, Any]:
         """Details travel as their bytes: classes made from descriptors at run time do not pickle."""
@@ -224,8 +224,9 @@ class Unauthenticated(RpcError):
 class OutcomeUnknown(RpcError):
     """A write failed in a way that leaves open whether it was carried out: neither success nor failure.
 
-    `code`, `message` and `details` are those of the failure, which is `__cause__`. Do not simply send the call again,
-    unless it has a key: `reconcile()` looks up what is stored. After a pickle, `reconcile` is no longer possible.
+    `code`, `message` and `details` are those of the failure, which is `__cause__`; `retryable` is False. Do not simply
+    send the call again, unless it has a key: `reconcile()` looks up what is stored. After a pickle, `reconcile` is no
+    longer possible.
     """
 
     keys: tuple[str, ...]
@@ -237,8 +238,9 @@ class OutcomeUnknown(RpcError):
         self._look: Callable[[], Any] | None = None
         way = f"the key is {', '.join(keys[:3])}{'…' if len(keys) > 3 else ''}: " if keys else ""
         way += "reconcile() looks it up" if keys else "look at the record before you repeat it"
-        InvoraError.__init__(self, f"outcome unknown, it may have been carried out ({way}): {cause}")
-        self.hint = way
+        # Without the hint of the failure, which may be "try again": that could carry it out twice.
+        InvoraError.__init__(self, f"outcome unknown, it may have been carried out ({way}): {_line(cause, hint='')}")
+        self.hint, self.retryable = way, False
         self.__cause__ = cause
 
     @property
@@ -353,10 +355,10 @@ def _metadata(err: object, name: str) -> Metadata:
     return tuple((str(key), value) for key, value in _ask(err, name) or ())
 
 
-def _line(error: RpcError) -> str:
+def _line(error: RpcError, hint: str) -> str:
     """`NOT_FOUND /p.S/M: message (hint); field: description`."""
     line = f"{error.code.name} {error.method}".rstrip() + f": {error.message}".rstrip(": ")
-    line += f" ({error.hint})" if error.hint else ""
+    line += f" ({hint})" if hint else ""
     violations = [item for item in error.field_violations if f"{item.field}: {item.description}" not in error.message]
     line += "".join(f"; {item.field}: {item.description}" for item in violations[:SHOWN_VIOLATIONS])
     return line + (f"; and {len(violations) - SHOWN_VIOLATIONS} more" if len(violations) > SHOWN_VIOLATIONS else "")

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from invora_grpc.auth import peek_of
+from invora_grpc.auth import a_source, peek_of
 from invora_grpc.call import UNSET, CallOptions, changed, no_token, organization
 from invora_grpc.catalog import Method, Service, catalog
 from invora_grpc.connection import Connection
@@ -72,7 +72,7 @@ class _Node(ABC):
         """Names of the attributes that __getattr__ answers."""
 
     def __dir__(self) -> Iterable[str]:
-        return [*super().__dir__(), *self._children()]
+        return sorted({*super().__dir__(), *self._children()})
 
     def _no(self, name: str) -> AttributeError:
         known = list(self._children())
@@ -164,6 +164,7 @@ class Client(_Node):
 
     @classmethod
     def _with_source(cls, options: CallOptions, tokens: TokenSource) -> CallOptions:
+        a_source(tokens)
         return options.but(source=tokens, tokens=cls._source(tokens), peek=cls._peek(tokens))
 
     def for_org(self, org_id: str, *, rebind: bool = False) -> Self:

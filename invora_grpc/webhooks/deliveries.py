@@ -23,6 +23,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from invora_grpc.arguments import a_number, a_path
 from invora_grpc.errors import ConfigError
 from invora_grpc.webhooks.errors import BeingHandled, StoreUnavailable
 from invora_grpc.webhooks.events import Delivery, dedupe_key
@@ -95,10 +96,9 @@ class Deliveries:
         clock: Callable[[], float] = time.time,
     ) -> None:
         for name, value in (("ttl", ttl), ("lease", lease), ("capacity", capacity)):
-            if not value > 0:
-                raise ConfigError(name, value, "give a number above 0", "is too small")
+            a_number(name, value, above=True)
         self._ttl, self._lease, self._clock = ttl, lease, clock
-        self._store: _Store = _Memory(capacity) if path is None else _File(Path(path))
+        self._store: _Store = _Memory(capacity) if path is None else _File(Path(a_path("path", path)))
 
     @contextmanager
     def once(self, delivery: Delivery | BillingWebhookEvent | str) -> Iterator[bool]:

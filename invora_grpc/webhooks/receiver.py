@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from invora_grpc.arguments import a_number, one_with
 from invora_grpc.errors import ConfigError
 from invora_grpc.webhooks.errors import BadSignature, BodyTooLarge, TooNew, TooOld, UnknownAlgorithm
 from invora_grpc.webhooks.events import Delivery, parse_event
@@ -67,8 +68,9 @@ class Receiver:
             raise ConfigError("secret", None, "give the endpoint's secret, or jwks=Jwks(issuer)", "missing")
         limits = (("max_age", max_age, 0), ("max_ahead", max_ahead, 0), ("max_bytes", max_bytes, 1))
         for name, value, least in limits:
-            if not value >= least:
-                raise ConfigError(name, value, f"give a number from {least} on", "is too small")
+            a_number(name, value, least)
+        if jwks is not None:
+            one_with(("key",), "jwks", jwks, "give Jwks(issuer)")
         self._jwks, self._audience, self._clock = jwks, audience, clock
         self._max_age, self._max_ahead, self._max_bytes = max_age, max_ahead, max_bytes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import invora_grpc
 from invora_api.billing.common.v2.models_pb2 import CURRENCY_ENUM_SAR
 from invora_api.billing.customers.v2 import service_pb2 as customers
 from invora_api.simple.invoices.v1 import models_pb2 as invoices
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def names(client: Invora) -> None:
+    print(invora_grpc.OutcomeUnkown)  # E
     client.simpel.invoices.list()  # E
     client.simple.invoice.list()  # E
     client.simple.invoices.lst()  # E
