@@ -1,7 +1,6 @@
 """`AsyncInvora`: the same client for asyncio, over grpc.aio. No thread is started but for what has no asyncio form.
 
-A client belongs to the event loop in which it makes its first call; in another loop it opens a channel of its own once
-the first loop is closed.
+A client belongs to the event loop of its first call; once that is closed, it opens another channel in the next loop.
 """
 
 from __future__ import annotations
@@ -43,8 +42,7 @@ else:
 __all__ = ["AsyncClientStreamRpc", "AsyncInvora", "AsyncStream", "AsyncStreamRpc", "AsyncUnaryRpc"]
 
 R = TypeVar("R")
-_END: Final = object()
-"""What stands for a stream's end, where a message could stand."""
+_END: Final = object()  # stands for a stream's end, where a message could stand
 _ITERABLE: Final = (AsyncIterable, Iterable)
 
 

@@ -180,14 +180,21 @@ def guard_bearer(target: Target) -> None:
 def fork_obstacle(busy: bool) -> str | None:
     """Why gRPC cannot work in the child of a fork, if it had channels open before; None if it can.
 
-    Measured with grpcio 1.85: with GRPC_ENABLE_FORK_SUPPORT unset, a child that opens channels of its own works. With
-    0, every call hangs for good, also on a new channel; with 1 it does if threads were in calls at the fork (`busy`).
+    Measured with grpcio 1.85: a child that opens channels of its own works. With GRPC_ENABLE_FORK_SUPPORT=0 every call
+    hangs for good, also on a new channel; and where calls were under way at the fork (`busy`), a child hangs with that
+    variable set, and now and then crashes without.
     """
+    way_out = "start workers with multiprocessing's spawn or forkserver"
     said = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "").lower()
-    if said in _NO or (said and busy):
+    if said in _NO:
         return (
             f"this process was forked from one that had used gRPC with GRPC_ENABLE_FORK_SUPPORT={said}, after which no "
-            "call works here; unset that variable, or start workers with multiprocessing's spawn or forkserver"
+            f"call works here; unset that variable, or {way_out}"
+        )
+    if busy:
+        return (
+            "this process was forked while gRPC calls were under way, after which calls hang or crash here; fork "
+            f"between calls, or {way_out}"
         )
     return None
 

@@ -96,11 +96,11 @@ class Invora(Client, SyncTree):
     INVORA_CLIENT_SECRET, INVORA_TOKEN and INVORA_ORG_ID, else from the environment's own (`production`, `staging`,
     `sandbox`; default `production`).
 
-    `timeout` is in seconds, for each unary call with all its tries. `root_certificates` is PEM and replaces the
-    built-in authorities, `client_certificate` a pair of PEM private key and certificate chain, `channel_options` are
-    gRPC's own and win over ours. `schema` is "verify" (documented RPCs, whose field numbers no gateway has confirmed,
-    go to loopback gateways only) or "trust". `journal` keeps the keys of creates on disk, so that they survive a
-    crash. `observer` is told about every call.
+    `timeout` is in seconds, for each unary call with all its tries and its wait for the token. `root_certificates` is
+    PEM and replaces the built-in authorities, `client_certificate` a pair of PEM private key and certificate chain,
+    `channel_options` are gRPC's own and win over ours. `schema` is "verify" (documented RPCs, whose field numbers no
+    gateway has confirmed, go to loopback gateways only) or "trust". `journal` keeps the keys of creates on disk, so
+    that they survive a crash. `observer` is told about every call.
 
     A client survives a fork, and travels in a pickle if its secrets come from the environment; either way it opens a
     channel of its own there. Raises ConfigError, naming setting, value and way out, for a bad or missing setting, and
@@ -156,8 +156,9 @@ class Invora(Client, SyncTree):
     def close(self, grace: float | None = None) -> None:
         """Close the connection, for this client and all that share it: later calls raise ClosedError.
 
-        Calls that are under way are given `grace` seconds to end, and are cancelled then. Raises ConfigError for what
-        is no number of seconds, and closes nothing then.
+        Calls that are under way are given `grace` seconds to end, and are cancelled then: writes of which it cannot be
+        told whether they happened raise OutcomeUnknown. Raises ConfigError for what is no number of seconds, and closes
+        nothing then.
         """
         patience = 0.0 if grace is None else a_number("grace", grace)
         channel, connection = self._connection.close(), self._connection

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 import pytest
 from door import AsyncDoor, Door
 from gateway import Gateway, running_gateway
+from hypothesis import settings
 from sandbox_fixture import Running, running_sandbox
 
 from invora_grpc import Invora
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no bug
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

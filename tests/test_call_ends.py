@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -23,10 +24,12 @@ from invora_grpc import (
     ClosedError,
     DeadlineExceeded,
     Invora,
+    NotFound,
     OutcomeUnknown,
     ResourceExhausted,
     Retry,
 )
+from invora_grpc.config import Secret
 from invora_grpc.idempotency import Claim, Keys
 
 CUSTOMERS = "/invora.billing.customers.v2.CustomerService/"
@@ -200,6 +203,18 @@ def test_an_interrupt_while_the_client_closes_is_an_interrupt(gateway: Gateway) 
     client.close()
 
 
+def test_closing_waits_for_no_call_that_is_over(gateway: Gateway) -> None:
+    gateway.answers[CUSTOMERS + "Get"] = abort(grpc.StatusCode.NOT_FOUND, "no such customer")
+    client = Invora(endpoint=gateway.url, token="t0k3n")
+    client.billing.customers.list()
+    with pytest.raises(NotFound):
+        client.billing.customers.get()
+    list(client.invoicing.documents.list_stream())
+    started = time.monotonic()
+    client.close(grace=10)
+    assert time.monotonic() - started < 5
+
+
 # --- no token -----------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +236,43 @@ def test_a_create_that_was_refused_for_its_token_alone_leaves_its_key_free(door:
         door.call(client.simple.invoices.create, key="K", changes=SAR)
     other = client.with_options(tokens=tokens("two"))
     door.call(other.simple.invoices.create, key="K", changes={"currency_code": "USD"})
+
+
+class Renewable:
+    """A source that has another token only for those who say which one was refused."""
+
+    describe = "a source of the test's"
+
+    def __init__(self) -> None:
+        self._now = Secret("old")
+
+    def peek(self) -> Secret | None:
+        return self._now
+
+    def token(self, force: bool = False, rejected: Secret | None = None) -> Secret:
+        if force and rejected == self._now:
+            self._now = Secret("new")
+        return self._now
+
+
+def test_a_refused_token_is_what_the_source_is_asked_to_replace(door: Door, gateway: Gateway) -> None:
+    gateway.answers[CUSTOMERS + "List"] = in_turn(EXPIRED, empty("billing.customers.list"))
+    client = door.open(endpoint=gateway.url, tokens=Renewable())
+    door.call(client.billing.customers.list)
+    assert [call.metadata["authorization"] for call in gateway.received] == ["Bearer old", "Bearer new"]
+
+
+def test_a_create_in_doubt_that_is_refused_when_it_is_repeated_stays_in_doubt(
+    door: Door, client: Any, gateway: Gateway
+) -> None:
+    denied = abort(grpc.StatusCode.PERMISSION_DENIED, "role changed")
+    gateway.answers[INVOICES + "Create"] = in_turn(LOST, denied)
+    gateway.answers[INVOICES + "Get"] = abort(grpc.StatusCode.NOT_FOUND, "not yet")
+    once = client.with_options(retry=False)
+    for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED):
+        with pytest.raises(OutcomeUnknown) as caught:
+            door.call(once.simple.invoices.create, key="K", changes=SAR)
+        assert caught.value.code is code
 
 
 # --- out of time --------------------------------------------------------------------------------------------------
@@ -285,6 +337,18 @@ def test_looking_up_a_create_in_doubt_ends_with_its_deadline(door: Door, client:
     assert taken_by(lambda: door.call(hasty.simple.invoices.create, key="K", changes=SAR)) < 0.8
 
 
+def test_a_look_up_that_is_not_answered_ends_with_the_deadline_of_the_create(
+    door: Door, client: Any, gateway: Gateway
+) -> None:
+    def lost_after_a_while(request: Any, context: grpc.ServicerContext) -> Any:
+        time.sleep(0.5)
+        return LOST(request, context)
+
+    gateway.answers[INVOICES + "Create"], gateway.answers[INVOICES + "Get"] = lost_after_a_while, Silence()
+    hasty = client.with_options(timeout=0.7, retry=False)
+    assert taken_by(lambda: door.call(hasty.simple.invoices.create, key="K", changes=SAR)) < 1.0
+
+
 def test_a_throttled_write_keeps_its_tenant_back(door: Door, client: Any, gateway: Gateway) -> None:
     info = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=40))
     gateway.answers[CUSTOMERS + "Create"] = abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down", info)
@@ -338,6 +402,46 @@ def test_observers_hear_of_the_end_though_the_task_is_cancelled_while_the_ledger
     assert (ledger.ends, watching.ended) == (["done"], 1)
 
 
+def test_a_ledger_is_told_the_end_of_a_cancelled_call_that_has_to_wait_for_a_thread(
+    gateway: Gateway,
+) -> None:
+    ledger, go_on = SlowLedger(), threading.Event()
+    ledger.go_on.set()
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+
+        def created(*_: Any) -> Any:
+            loop.call_soon_threadsafe(loop.run_in_executor, None, go_on.wait, 10)
+            return empty("simple.invoices.create")
+
+        gateway.answers[INVOICES + "Create"] = created
+        async with AsyncInvora(endpoint=gateway.url, token="t0k3n", journal=ledger) as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await client.simple.invoices.create(key="K", changes=SAR)
+            go_on.set()
+
+    asyncio.run(work())
+    assert ledger.ends == ["done"]
+
+
+def test_a_create_that_is_cancelled_in_its_second_try_is_in_doubt(gateway: Gateway) -> None:
+    ledger = SlowLedger()
+    ledger.go_on.set()
+    gateway.answers[INVOICES + "Create"] = in_turn(EXPIRED, Silence())
+
+    async def work() -> None:
+        async with AsyncInvora(endpoint=gateway.url, tokens=tokens("one", "two"), journal=ledger) as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await client.simple.invoices.create(key="K", changes=SAR)
+
+    asyncio.run(work())
+    assert (len(gateway.received), ledger.ends) == (2, ["unknown"])
+
+
 def waited_until(condition: Callable[[], bool]) -> None:
     """Until the condition holds, ten seconds at most."""
     until = time.monotonic() + 10
@@ -345,18 +449,8 @@ def waited_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-@pytest.fixture
-def two_loops() -> Iterator[list[asyncio.AbstractEventLoop]]:
-    loops = [asyncio.new_event_loop(), asyncio.new_event_loop()]
-    yield loops
-    for loop in loops:
-        loop.close()
-
-
-def test_an_unknown_outcome_can_be_reconciled_in_another_event_loop(
-    gateway: Gateway, two_loops: list[asyncio.AbstractEventLoop]
-) -> None:
-    one, other = two_loops
+def test_an_unknown_outcome_can_be_reconciled_in_another_event_loop(gateway: Gateway) -> None:
+    one, other = asyncio.new_event_loop(), asyncio.new_event_loop()
     gateway.answers[INVOICES + "Create"] = gateway.answers[INVOICES + "Get"] = LOST
     client = AsyncInvora(endpoint=gateway.url, token="t0k3n").with_options(retry=QUICK)
 
@@ -369,6 +463,22 @@ def test_an_unknown_outcome_can_be_reconciled_in_another_event_loop(
     gateway.answers[INVOICES + "Get"] = lambda *_: found()
     assert other.run_until_complete(caught.value.reconcile()).happened is True
     other.run_until_complete(client.close())
+    other.close()
+
+
+def test_a_key_is_free_again_once_reconciling_shows_that_nothing_came_of_it(
+    door: Door, client: Any, gateway: Gateway
+) -> None:
+    ahead = [0.0]
+    client._connection.clock = lambda: time.monotonic() + ahead[0]
+    gateway.answers[INVOICES + "Create"] = in_turn(LOST, empty("simple.invoices.create"))
+    gateway.answers[INVOICES + "Get"] = abort(grpc.StatusCode.NOT_FOUND, "no such invoice")
+    with pytest.raises(OutcomeUnknown) as caught:
+        door.call(client.with_options(retry=False).simple.invoices.create, key="K", changes=SAR)
+    assert door.reconcile(caught.value).happened is None
+    ahead[0] = 100.0
+    assert door.reconcile(caught.value).happened is False
+    door.call(client.simple.invoices.create, key="K", changes={"currency_code": "USD"})
 
 
 def test_reconciling_has_a_deadline_of_its_own(door: Door, client: Any, gateway: Gateway) -> None:

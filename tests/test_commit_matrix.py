@@ -181,9 +181,10 @@ def test_looking_at_the_record_of_a_write_never_claims_what_it_cannot_tell(
 
 def looked_up(outcome: OutcomeUnknown) -> Any:
     """What reconcile() finds once the broken connection has been noticed."""
-    for _ in range(5):
+    for _ in range(50):
         with suppress(Unavailable):
             return outcome.reconcile()
+        time.sleep(0.05)
     raise AssertionError("no look-up succeeds")
 
 

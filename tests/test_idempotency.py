@@ -228,7 +228,7 @@ def test_a_draft_that_somebody_froze_since_is_still_what_was_sent(sandbox: Runni
     assert answer("simple.invoices.create", request, found(sandbox, "simple.invoices.create", frozen)) is not None
 
 
-ONE_MORE = object()
+ONE_MORE = "one more"
 """Stands for a list whose first item is there once more."""
 
 

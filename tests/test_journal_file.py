@@ -18,7 +18,7 @@ import pytest
 from test_journal import killed, process
 from test_ledgers import in_child, take
 
-from invora_grpc.errors import ClosedError, ConfigError
+from invora_grpc.errors import ClosedError, ConfigError, shown
 from invora_grpc.journal import Journal, JournalError
 
 
@@ -69,7 +69,7 @@ def refusal(path: Path) -> str:
     with pytest.raises(ConfigError) as caught:
         Journal(path)
     assert caught.value.setting == "journal"
-    return str(caught.value).removeprefix(f"journal: {str(path)!r} ")
+    return str(caught.value).removeprefix(f"journal: {shown(str(path))} ")
 
 
 def test_a_symbolic_link_is_not_followed(path: Path, tmp_path: Path) -> None:

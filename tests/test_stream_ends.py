@@ -25,6 +25,7 @@ from invora_grpc import (
     OutcomeUnknown,
     RequestError,
     Retry,
+    Unavailable,
 )
 
 LIST_STREAM = "/invora.documents.v2.DocumentsService/ListStream"
@@ -245,6 +246,49 @@ def test_one_may_send_while_another_reads_before_the_stream_is_open(gateway: Gat
         reading.join(10)
         assert (keys(answers), len(opened)) == (["a", "b", "c"], 1)
     assert (asyncio.run(work()), len(opened)) == (["a", "b", "c"], 2)
+
+
+def test_an_iterable_that_takes_its_time_is_no_silent_server(door: Door, client: Any, gateway: Gateway) -> None:
+    def requests() -> Iterator[Any]:
+        yield A
+        time.sleep(0.7)
+        yield B
+
+    async def arequests() -> AsyncIterator[Any]:
+        yield A
+        await asyncio.sleep(0.7)
+        yield B
+
+    gateway.streams[STREAM_CREATE] = echo
+    given = arequests() if isinstance(door, AsyncDoor) else requests()
+    hasty = client.with_options(stream_idle_timeout=0.3)
+    assert keys(door.every(hasty.invoicing.documents.stream_create(given))) == ["a", "b"]
+
+
+def test_a_stream_of_writes_that_breaks_before_the_first_request_has_done_nothing(
+    door: Door, client: Any, gateway: Gateway
+) -> None:
+    broken = threading.Event()
+
+    def breaking(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        context.add_callback(broken.set)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "reset")
+        yield
+
+    def requests() -> Iterator[Any]:
+        broken.wait(10)
+        time.sleep(0.2)
+        yield A
+
+    async def arequests() -> AsyncIterator[Any]:
+        await asyncio.to_thread(broken.wait, 10)
+        await asyncio.sleep(0.2)
+        yield A
+
+    gateway.streams[STREAM_CREATE] = breaking
+    given = arequests() if isinstance(door, AsyncDoor) else requests()
+    with pytest.raises(Unavailable):
+        door.every(client.invoicing.documents.stream_create(given))
 
 
 def test_sending_to_a_server_that_takes_nothing_ends_with_the_idle_timeout(
