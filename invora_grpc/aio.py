@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 import grpc.aio
 from google.protobuf.message import Message
 
-from invora_grpc.arguments import a_number
 from invora_grpc.attempt import Attempt, broken, keys_of, scope_of, shape_of
 from invora_grpc.auth import TokenSource
 from invora_grpc.auth_aio import AsyncTokens
@@ -62,7 +61,7 @@ class AsyncUnaryRpc(Rpc):
         link = linked(connection, self.method)
         message, claim = request(link.binding, given, fields), None
         if link.plan is not None or options.idempotency_key is not None:
-            keys = keys_of(link, options, message)
+            keys = keys_of(link, options, message, fields or given)
             if link.plan is not None:
                 scope = scope_of(link, connection, options)
                 claim = await aclaim(connection.ledger, scope, link.method.path, keys, link.plan.fingerprint(message))
@@ -483,13 +482,11 @@ class AsyncInvora(Client, AsyncTree):
     async def close(self, grace: float | None = None) -> None:
         """Close the connection, for this client and all that share it: later calls raise ClosedError.
 
-        Calls that are under way are given `grace` seconds to end, and are cancelled then. Raises ConfigError for what
-        is no number of seconds, and closes nothing then.
+        Calls that are under way are given `grace` seconds to end, and are cancelled then. ConfigError: a bad number.
         """
-        patience = None if grace is None else a_number("grace", grace)
-        channel = self._connection.close()
+        channel = self._connection.close(grace)
         if channel is not None:
-            await channel.close(patience)
+            await channel.close(grace)
 
     async def __aenter__(self) -> Self:
         return self

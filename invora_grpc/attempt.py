@@ -6,6 +6,7 @@ The same for threads and asyncio. Nothing here sends or waits; the clients do, a
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,15 +25,16 @@ from invora_grpc.status import OutcomeUnknown, ResourceExhausted, RpcError, from
 if TYPE_CHECKING:
     from invora_grpc.config import Secret
     from invora_grpc.connection import Connection, Link
-    from invora_grpc.idempotency import Claim
+    from invora_grpc.idempotency import Claim, KeyPlan
 
 __all__ = ["Attempt", "RecordPlan", "broken", "keys_of", "record_plan", "scope_of", "shape_of"]
 
 
-def keys_of(link: Link, options: CallOptions, message: Message) -> tuple[str | None, ...]:
+def keys_of(link: Link, options: CallOptions, message: Message, values: object) -> tuple[str | None, ...]:
     """The keys of a keyed create: those in the request, and the client's idempotency key where there is none.
 
-    Raises RequestError if the two contradict each other, or if the RPC is no create that could take a key.
+    `values`: what the request was built from. Raises RequestError for a key that is given but empty or blank, if the
+    two contradict each other, or if the RPC is no create that could take a key.
     """
     own = options.idempotency_key
     if link.plan is None:
@@ -41,6 +43,8 @@ def keys_of(link: Link, options: CallOptions, message: Message) -> tuple[str | N
         hint = "use a client without it for this RPC; only creates whose request has a key of its own take one"
         raise RequestError("idempotency_key", own, hint, f"cannot be the key of {link.method.attribute}")
     keys = link.plan.keys(message)
+    if any(key is not None and not key.strip() for key in keys) or _is_empty(link.plan, values):
+        raise RequestError(link.plan.name, "", "leave it out to have one made, or give the key", "is empty")
     if own is None:
         return keys
     wanted = (own,) if len(keys) == 1 else tuple(f"{own}-{index}" for index in range(len(keys)))
@@ -49,6 +53,13 @@ def keys_of(link: Link, options: CallOptions, message: Message) -> tuple[str | N
             hint = "leave the key out of the request, or the idempotency key out of the client"
             raise RequestError("key", given, hint, f"is not the client's idempotency key {derived!r}")
     return wanted
+
+
+def _is_empty(plan: KeyPlan, values: object) -> bool:
+    """Whether a key was given as an empty text, which on the wire is the same as none."""
+    held = values.get(plan.holder) if plan.holder and isinstance(values, Mapping) else values
+    things = held if plan.many and isinstance(held, list | tuple) else [held]
+    return any(isinstance(thing, Mapping) and thing.get(plan.name) == "" for thing in things)
 
 
 def scope_of(link: Link, connection: Connection, options: CallOptions) -> str:

@@ -12,7 +12,6 @@ from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from invora_grpc.arguments import a_number
 from invora_grpc.attempt import Attempt, keys_of, scope_of, shape_of
 from invora_grpc.auth import CallableToken, TokenSource
 from invora_grpc.call import DEFAULT_TIMEOUT, CallOptions, organization, request, seconds
@@ -52,7 +51,7 @@ class UnaryRpc(Rpc):
         link = connection.links.get(self.method.path) or connection.link(self.method)
         message, claim = request(link.binding, given, fields), None
         if link.plan is not None or options.idempotency_key is not None:
-            keys = keys_of(link, options, message)
+            keys = keys_of(link, options, message, fields or given)
             if link.plan is not None:
                 scope = scope_of(link, connection, options)
                 claim = connection.ledger.claim(scope, link.method.path, keys, link.plan.fingerprint(message))
@@ -160,11 +159,10 @@ class Invora(Client, SyncTree):
         told whether they happened raise OutcomeUnknown. Raises ConfigError for what is no number of seconds, and closes
         nothing then.
         """
-        patience = 0.0 if grace is None else a_number("grace", grace)
-        channel, connection = self._connection.close(), self._connection
+        channel, connection = self._connection.close(grace), self._connection
         if channel is None:
             return
-        until = time.monotonic() + patience
+        until = time.monotonic() + (grace or 0.0)
         try:
             while connection.inflight and (left := until - time.monotonic()) > 0:
                 time.sleep(min(0.02, left))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from invora_grpc.arguments import one_with
+from invora_grpc.arguments import a_number, one_with
 from invora_grpc.auth import TokenSource, token_source
 from invora_grpc.call import Binding, bind
 from invora_grpc.catalog import Method
@@ -145,8 +145,13 @@ class Connection:
         except (AttributeError, ValueError):
             return True
 
-    def close(self) -> Any:
-        """Refuse calls from now on. Returns the channel, for the client to close; None if none was opened."""
+    def close(self, grace: float | None = None) -> Any:
+        """Refuse calls from now on. Returns the channel, for the client to close; None if none was opened.
+
+        Raises ConfigError, and closes nothing, if `grace` is no number of seconds to close it in.
+        """
+        if grace is not None:
+            a_number("grace", grace)
         with self._lock:
             self.closed = True
             self.links = {}

@@ -316,6 +316,18 @@ def test_the_idempotency_key_of_a_client_is_the_key_of_its_creates(door: Door, c
     door.call(keyed.billing.customers.list)
 
 
+@pytest.mark.parametrize("key", ["", " ", "\t"])
+def test_a_key_that_is_given_but_empty_is_no_reason_to_make_one_up(
+    door: Door, client: Any, gateway: Gateway, key: str
+) -> None:
+    for arguments, fields in (((), {"key": key}), (({"key": key},), {})):
+        with pytest.raises(RequestError, match=r"key: '' is empty; leave it out"):
+            door.call(client.simple.invoices.create, *arguments, **fields)
+    with pytest.raises(RequestError, match="transaction_id: '' is empty"):
+        door.call(client.billing.events.batch_create, events=[{"transaction_id": key, "code": "api"}])
+    assert gateway.received == []
+
+
 def test_a_create_under_an_idempotency_key_is_answered_with_what_exists(
     door: Door, client: Any, gateway: Gateway
 ) -> None:
