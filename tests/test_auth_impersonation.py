@@ -3,6 +3,7 @@
 import gc
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -247,7 +248,9 @@ def test_the_answer_with_the_plain_token_is_not_kept(
     caplog.set_level(logging.DEBUG)
     them.token()
     gateway.received.clear()
-    gc.collect()
-    kept = [one for one in gc.get_objects() if isinstance(one, BeginImpersonationResponse)]
-    assert kept == []
+    until = time.monotonic() + 10  # the server is in this process too, and lets go of its answer in its own time
+    while kept := [one for one in gc.get_objects() if isinstance(one, BeginImpersonationResponse)]:
+        assert time.monotonic() < until, kept
+        del kept
+        gc.collect()
     assert "theirs-1" not in f"{caplog.text} {them!r} {vars(them)!r}"
