@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -185,21 +185,31 @@ def _caught(call: Callable[[], Any]) -> None:
 
 def _read(call: Callable[[], Any]) -> None:
     """A failing call of the raw stub, its code and details read as a careful caller does."""
-    from google.rpc import error_details_pb2, status_pb2
-
     try:
         call()
     except grpc.RpcError as error:
-        known: Any = error
-        code, _ = known.code(), known.details()
-        packed = dict(known.trailing_metadata()).get("grpc-status-details-bin", b"")
-        for detail in status_pb2.Status.FromString(packed).details:
-            for kind in (error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()):
-                if detail.Is(kind.DESCRIPTOR):
-                    detail.Unpack(kind)
-        assert code is grpc.StatusCode.FAILED_PRECONDITION
-        return
+        return _read_error(error)
     raise AssertionError("this call has to fail")
+
+
+async def _error_of(call: Awaitable[Any]) -> Any:
+    try:
+        await call
+    except grpc.RpcError as error:
+        return error
+    raise AssertionError("this call has to fail")
+
+
+def _read_error(error: Any) -> None:
+    from google.rpc import error_details_pb2, status_pb2
+
+    code, _ = error.code(), error.details()
+    packed = dict(error.trailing_metadata()).get("grpc-status-details-bin", b"")
+    for detail in status_pb2.Status.FromString(packed).details:
+        for kind in (error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()):
+            if detail.Is(kind.DESCRIPTOR):
+                detail.Unpack(kind)
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
 
 
 def unary(address: str, rounds: int) -> dict[str, Figures]:
@@ -333,8 +343,27 @@ def concurrent(address: str, rounds: int, count: int) -> dict[str, Figures]:
         calls,
         batch=count,
     )
+    tables = {f"async, {count} at once, ready": ready, f"async, {count} at once, built": building}
+    if count == 1:
+        freeze = models_pb2.FreezeRequest()
+
+        async def raw_failing() -> None:
+            _read_error(await _error_of(raw.Freeze(freeze, **sent)))
+
+        async def client_failing() -> None:
+            await _error_of(invoices.freeze(freeze))
+
+        tables["async, failing"] = compare(
+            {
+                "raw stub, code and details read": together(raw_failing),
+                "client, typed error": together(client_failing),
+            },
+            "raw stub, code and details read",
+            rounds,
+            calls,
+        )
     loop.run_until_complete(client.close())
-    return {f"async, {count} at once, ready": ready, f"async, {count} at once, built": building}
+    return tables
 
 
 def derived(rounds: int) -> Figures:
