@@ -10,6 +10,7 @@ from pathlib import Path
 
 import call
 import startup
+import tenants
 import values
 
 
@@ -20,7 +21,7 @@ def main() -> None:
         print(title)
         for name, figure in figures.items():
             print(f"  {name:44}", "  ".join(f"{key} {value:.1f}" for key, value in figure.items()))
-    for part in (call.results(), values.results()):
+    for part in (call.results(), tenants.results(), values.results()):
         tables |= part
         print("\n".join(call.shown(part)), flush=True)
     machine = {"python": platform.python_version(), "cores": os.cpu_count(), "system": platform.system()}

@@ -58,10 +58,10 @@ def _details() -> bytes:
 _DETAILS = _details()
 
 
-def serve() -> None:
+def serve(service: service_pb2_grpc.SimpleInvoiceServiceServicer) -> None:
     """The server process: prints its port and serves until its standard input ends."""
     server = grpc.server(futures.ThreadPoolExecutor(4))
-    service_pb2_grpc.add_SimpleInvoiceServiceServicer_to_server(_Invoices(), server)
+    service_pb2_grpc.add_SimpleInvoiceServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
@@ -70,9 +70,9 @@ def serve() -> None:
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """The address of a server in a process of its own."""
-    command = [sys.executable, __file__, "serve"]
+def serving(script: str = __file__) -> Iterator[str]:
+    """The address of a server in a process of its own: what `script` does when it is told to serve."""
+    command = [sys.executable, script, "serve"]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
@@ -407,6 +407,6 @@ def shown(tables: Mapping[str, Figures]) -> Sequence[str]:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["serve"]:
-        serve()
+        serve(_Invoices())
     else:
         print("\n".join(shown(results(*map(int, sys.argv[1:])))))

@@ -12,10 +12,15 @@ from typing import Final
 
 from invora_grpc.errors import ConfigError
 
-__all__ = ["TARGET_ORG_KEY", "Pair", "checked", "pairs_of"]
+__all__ = ["LARGEST", "TARGET_ORG_KEY", "Pair", "checked", "fitting", "pairs_of"]
 
 TARGET_ORG_KEY: Final = "x-target-org-id"
 """The metadata key that names the organization to act in."""
+LARGEST: Final = 12 * 1024
+"""Bytes of a caller's own metadata. A gRPC server refuses calls with over 16 KiB in all, and some of those with over 8
+(GRPC_ARG_ABSOLUTE_MAX_METADATA_SIZE, GRPC_ARG_MAX_METADATA_SIZE); the rest is for token, organization and gRPC."""
+_PAIR: Final = 32
+"""Bytes that each pair counts beside its key and value (RFC 9113, 6.5.2)."""
 _METADATA_KEY: Final = re.compile(r"[0-9a-z_.-]{1,200}")
 _METADATA_TEXT: Final = re.compile(r"[\x20-\x7e]*")
 _RESERVED: Final[Mapping[str, str]] = {
@@ -38,6 +43,17 @@ def pairs_of(given: object) -> Iterable[Pair]:
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise ConfigError("metadata", type(pair).__name__, "give pairs of key and value")
         yield checked(*pair)
+
+
+def fitting(given: object) -> tuple[Pair, ...]:
+    """All pairs, each checked, if together they leave room for what the client adds. Raises ConfigError."""
+    pairs = tuple(pairs_of(given))
+    sizes = [len(key) + len(value) + _PAIR for key, value in pairs]
+    if sum(sizes) > LARGEST:
+        largest = pairs[sizes.index(max(sizes))][0]
+        hint = f"give at most {LARGEST} bytes in all, better far less; what is larger belongs into the request"
+        raise ConfigError("metadata", None, hint, f"has {sum(sizes)} bytes, most of them in {largest}")
+    return pairs
 
 
 def checked(key: object, value: object) -> Pair:

@@ -28,6 +28,7 @@ from invora_grpc.errors import InvoraError, RequestError, escaped, is_utf8, show
 from invora_grpc.status import OutOfRange
 
 __all__ = [
+    "EMPTY_PAGES",
     "AsyncItems",
     "AsyncPages",
     "CursorExpired",
@@ -46,6 +47,9 @@ T_co = TypeVar("T_co", covariant=True)
 SURE_SIZE: Final = 50
 """Items of a page that every list is taken to allow; larger ones are asked for only if the caller names the size."""
 LARGEST_SIZE: Final = 2**63 - 1
+EMPTY_PAGES: Final = 100
+"""Pages without items in a row, each with a new cursor, after which a walk is given up: a server that filters what it
+has read may send some, one that sends them for ever would keep a caller for ever."""
 _STRING_VALUE: Final = "google.protobuf.StringValue"
 
 
@@ -53,20 +57,29 @@ _STRING_VALUE: Final = "google.protobuf.StringValue"
 
 
 class CursorLoop(InvoraError):
-    """The server gave a cursor for the second time in one walk, so that the list would never end.
+    """The list does not get on: a cursor came for the second time in one walk, or too many pages in a row were empty.
 
     What was read up to here has been delivered, and nothing was fetched twice.
     """
 
     cursor: str
+    """The cursor that came with the page."""
     page: int
-    """The page that came with the cursor again; the first page is 1."""
+    """The page at which the walk was given up; the first page is 1."""
+    empty: int
+    """Pages without items that came one after another, EMPTY_PAGES of them; 0 if it was given up for its cursor."""
 
-    def __init__(self, cursor: str, page: int) -> None:
-        hint = "report it, or try another page size or sort"
-        line = f"next_page_cursor: {shown(cursor)} came with page {page} and once before: the list has no end"
-        super().__init__(f"{line}; {hint}")
-        self.cursor, self.page = cursor, page
+    def __init__(self, cursor: str, page: int, empty: int = 0) -> None:
+        if empty:
+            hint = "report it; narrow the filter, or go on from there with start(error.cursor)"
+            line = (
+                f"{shown(cursor)} came with page {page}, and no item with the last {empty} pages: this may have no end"
+            )
+        else:
+            hint = "report it, or try another page size or sort"
+            line = f"{shown(cursor)} came with page {page} and once before: the list has no end"
+        super().__init__(f"next_page_cursor: {line}; {hint}")
+        self.cursor, self.page, self.empty = cursor, page, empty
 
 
 class MoreExists(InvoraError):
@@ -141,7 +154,9 @@ def _takes_pagination(field: Any) -> bool:
     if field is None or field.message_type is None:
         return False
     known = field.message_type.fields_by_name
-    return "cursor" in known and "limit" in known and known["limit"].message_type is not None
+    if "cursor" not in known or known["cursor"].type != FieldDescriptor.TYPE_STRING:
+        return False
+    return "limit" in known and known["limit"].message_type is not None
 
 
 # --- the walk -----------------------------------------------------------------------------------------------------
@@ -172,6 +187,8 @@ class _Walk:
         self._pages_left = None if by_items else options.limit
         self._seen = {_digest(self._cursor)}
         self._problem: InvoraError | None = None
+        self._empty = 0
+        """Pages without items since the latest item."""
         self.pages = 0
         """Pages taken so far."""
         self.items = 0
@@ -187,6 +204,7 @@ class _Walk:
         """Take a page, and say what to ask for next; None if this is the end, for whatever reason: see `end`."""
         content: Any = page
         self.kept = len(content.items)
+        self._empty = 0 if self.kept else self._empty + 1
         if self._items_left is not None:
             self.kept = min(self.kept, self._items_left)
             self._items_left -= self.kept
@@ -221,6 +239,8 @@ class _Walk:
             self._problem = MoreExists(self._template.DESCRIPTOR.full_name, self.items)
         elif mark in self._seen:
             self._problem = CursorLoop(cursor, self.pages)
+        elif self._empty >= EMPTY_PAGES:
+            self._problem = CursorLoop(cursor, self.pages, self._empty)
         else:
             self._seen.add(mark)
             self._cursor = cursor

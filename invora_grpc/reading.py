@@ -12,6 +12,7 @@ import base64
 import math
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from functools import partial
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
@@ -150,7 +151,10 @@ def _special_reader(message_class: type[Message], style: _Style) -> Reader | Non
         return _wrapped_reader(descriptor.fields_by_name[kinds.WRAPPED[kind]], style)
     if kind == kinds.ANY:
         return _any_reader(descriptor.file.pool, style)
-    return _STRUCTURED.get(kind)
+    if kind == kinds.FIELD_MASK:
+        return _read_mask
+    structured = _STRUCTURED.get(kind)
+    return partial(structured, json=True) if structured is not None and style.json else structured
 
 
 class _FieldsReader:
@@ -409,9 +413,9 @@ def _read_mask(message: Any) -> list[str]:
     return list(message.paths)
 
 
-_STRUCTURED: Mapping[str, Reader] = {
+_STRUCTURED: Mapping[str, Callable[..., Any]] = {
     kinds.STRUCT: structs.read_struct,
     kinds.LIST_VALUE: structs.read_list,
     kinds.VALUE: structs.read_value,
-    kinds.FIELD_MASK: _read_mask,
 }
+"""Readers that can read for JSON, too."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from grpc import StatusCode
 
 from invora_grpc.catalog import Method
-from invora_grpc.errors import ConfigError
+from invora_grpc.errors import ClosedError, ConfigError, shown
 from invora_grpc.status import AlreadyExists, NotFound, OutcomeUnknown, RpcError, Unauthenticated
 
 if TYPE_CHECKING:
@@ -174,6 +174,8 @@ def effect_of(error: RpcError, port: int, connected: Callable[[], bool]) -> Effe
     "failed to connect" is what this side's gRPC says, but a gateway may pass on the same words about a server behind
     it. Ours names our own port, came without any metadata, and leaves us without a connection.
     """
+    if error.unsent:
+        return Effect.UNSENT
     if error.code is StatusCode.UNAVAILABLE and not error.trailing_metadata and not error.details:
         said = error.message
         ours = said.startswith("failed to connect to all addresses; last error: ") and f":{port}:" in said
@@ -401,7 +403,11 @@ def _answer_from(call: Outcome, found: tuple[Any, ...]) -> Message | None:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What a look at the records says about a call whose outcome was unknown."""
+    """What a look at the records says about a call whose outcome was unknown.
+
+    `response` and `record` are of the RPC's own messages. They are Any, since an error has no type parameter that could
+    carry which: as a bare Message, every field would need a cast.
+    """
 
     happened: bool | None
     """True: it was carried out. False: it was not, and will not be. None: that cannot be told from the records."""
@@ -416,12 +422,15 @@ class Reconciliation:
 def reconcile(call: Outcome, settled_at: float) -> Generator[Step, Any, Reconciliation]:
     """Look at what is stored under the call's keys; `settled_at`: from then on, by the clock, nothing lands any more.
 
-    Raises the RpcError of a look-up that failed.
+    Raises the RpcError of a look-up that failed, and ClosedError, with another way, if the client is closed.
     """
     found: list[Any] = []
     for key in call.keys if call.plan is not None else ():
         assert call.plan is not None
-        answer = yield from _looked(call, call.plan, key)
+        try:
+            answer = yield from _looked(call, call.plan, key)
+        except ClosedError as closed:
+            raise ClosedError(f"{closed}. {_without_client(call, call.plan)}") from closed
         if isinstance(answer, RpcError) and not isinstance(answer, NotFound):
             raise answer
         found.append(answer)
@@ -436,3 +445,13 @@ def reconcile(call: Outcome, settled_at: float) -> Generator[Step, Any, Reconcil
     if present or not found or wait > 0:
         return Reconciliation(None, None, record, wait if wait > 0 and found else None)
     return Reconciliation(False)
+
+
+def _without_client(call: Outcome, plan: KeyPlan) -> str:
+    """How to find out what came of a call whose client can no longer be asked."""
+    keys = ", ".join(shown(key) for key in call.keys[:3]) + ("…" if len(call.keys) > 3 else "")
+    way = f"look {keys} up with {plan.lookup.attribute}"
+    if call.kind is RetryClass.KEYED:
+        same = "that key, e.g. by with_options(idempotency_key=…)" if len(call.keys) == 1 else "those keys"
+        way += f", or send the same create again under {same}: it makes no second record"
+    return f"The outcome is still unknown; with a new client, {way}"

@@ -14,7 +14,7 @@ import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import grpc
 
@@ -81,8 +81,7 @@ class ErrorInfo:
     metadata: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Details:
+class _Details(NamedTuple):  # made at every failure, and quicker so than a frozen class
     """What `grpc-status-details-bin` held."""
 
     message: str = ""
@@ -120,6 +119,8 @@ class RpcError(InvoraError, GrpcError):
     """Whether the same request may succeed later: UNAVAILABLE, or the server named a wait. This try may have worked."""
     hint: str
     """The way out, in words."""
+    unsent: bool = False
+    """Whether the request is known not to have left, since what had to come before it failed."""
 
     def __init__(
         self,
@@ -318,11 +319,9 @@ def from_rpc_error(
     Never raises: an error without a status is UNKNOWN, broken details count as none.
     """
     trailers = _metadata(err, "trailing_metadata")
-    binary = next((value for key, value in trailers if key == DETAILS_KEY), b"")
-    request_id = next((value for key, value in trailers if key == REQUEST_ID_KEY), None)
+    binary, request_id = _first(trailers, DETAILS_KEY), _first(trailers, REQUEST_ID_KEY)
     if request_id is None:
-        initial = _metadata(err, "initial_metadata")
-        request_id = next((value for key, value in initial if key == REQUEST_ID_KEY), None)
+        request_id = _first(_metadata(err, "initial_metadata"), REQUEST_ID_KEY)
     code, message = _ask(err, "code"), _ask(err, "details")
     error = from_status(
         code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN,
@@ -352,7 +351,14 @@ def _ask(err: object, name: str) -> Any:
 
 
 def _metadata(err: object, name: str) -> Metadata:
-    return tuple((str(key), value) for key, value in _ask(err, name) or ())
+    return tuple([(str(key), value) for key, value in _ask(err, name) or ()])
+
+
+def _first(pairs: Metadata, name: str) -> str | bytes | None:
+    for key, value in pairs:
+        if key == name:
+            return value
+    return None
 
 
 def _line(error: RpcError, hint: str) -> str:
@@ -400,9 +406,17 @@ def _decode(binary: bytes) -> _Details:
     except decode_error:
         return _Details()
     messages = tuple([unpacked(item) for item in status.details])
-    named = {_name(item): item for item in reversed(messages)}  # of several, the first counts
-    info, retry = named.get("google.rpc.ErrorInfo"), named.get("google.rpc.RetryInfo")
-    return _Details(status.message, messages, _error_info(info), tuple(_violations(messages)), _retry_after(retry))
+    info = retry = None
+    violations: list[FieldViolation] = []
+    for message in messages:
+        name = message.DESCRIPTOR.full_name
+        if name == "google.rpc.ErrorInfo":  # of several, the first counts
+            info = info or _error_info(message)
+        elif name == "google.rpc.RetryInfo":
+            retry = message if retry is None else retry
+        else:
+            violations += _violations(name, message)
+    return _Details(status.message, messages, info, tuple(violations), _retry_after(retry))
 
 
 @functools.cache
@@ -413,25 +427,24 @@ def _decoders() -> tuple[Any, Callable[[Any], Message], type[Exception]]:
 
     importlib.import_module("google.rpc.error_details_pb2")  # registers the standard types
     pool = descriptor_pool.Default()
+    parsers: dict[str, Callable[[bytes], Message]] = {}
 
     def unpacked(packed: Any) -> Message:
         """What is inside; the Any itself if its type is not in the default pool or its bytes are broken."""
+        name = packed.type_url.rpartition("/")[2]
         try:
-            descriptor = pool.FindMessageTypeByName(packed.type_url.rpartition("/")[2])
-            return message_factory.GetMessageClass(descriptor).FromString(packed.value)
+            parse = parsers.get(name)
+            if parse is None:  # only names of the pool are kept: there are not more of them than types
+                parse = message_factory.GetMessageClass(pool.FindMessageTypeByName(name)).FromString
+                parsers[name] = parse
+            return parse(packed.value)
         except (KeyError, DecodeError):
             return cast("Message", packed)
 
     return importlib.import_module("google.rpc.status_pb2").Status, unpacked, DecodeError
 
 
-def _name(message: Message) -> str:
-    return message.DESCRIPTOR.full_name
-
-
-def _error_info(info: Any) -> ErrorInfo | None:
-    if info is None:
-        return None
+def _error_info(info: Any) -> ErrorInfo:
     metadata = {one_line(key): one_line(value) for key, value in info.metadata.items()}
     return ErrorInfo(one_line(info.reason), one_line(info.domain), metadata)
 
@@ -443,14 +456,15 @@ def _retry_after(info: Any) -> float | None:
     return max(0.0, float(info.retry_delay.seconds) + float(info.retry_delay.nanos) / 1e9)
 
 
-def _violations(messages: Iterable[Any]) -> Iterable[FieldViolation]:
-    for message in messages:
-        name = _name(message)
-        if name == "google.rpc.BadRequest":
-            for item in message.field_violations:
-                yield FieldViolation(_text(item, "field"), _text(item, "description"), _text(item, "reason"))
-        elif name.startswith("invora.") and name.endswith(".ValidationError"):
-            yield FieldViolation(_text(message, "field"), _text(message, "message"), _text(message, "code"))
+def _violations(name: str, message: Any) -> Iterable[FieldViolation]:
+    if name == "google.rpc.BadRequest":
+        return [
+            FieldViolation(_text(item, "field"), _text(item, "description"), _text(item, "reason"))
+            for item in message.field_violations
+        ]
+    if name.startswith("invora.") and name.endswith(".ValidationError"):
+        return [FieldViolation(_text(message, "field"), _text(message, "message"), _text(message, "code"))]
+    return []
 
 
 def _text(message: Message, name: str) -> str:

@@ -106,31 +106,37 @@ def _fill_from_message(message: Any, value: Message, fill: Fill, read: Callable[
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
-def read_struct(message: Any) -> dict[str, Any]:
-    """A Struct as a dict."""
+def read_struct(message: Any, json: bool = False) -> dict[str, Any]:
+    """A Struct as a dict; `json`: for JSON, see `read_value`."""
     fields = message.fields
-    return {key: read_value(fields[key]) for key in fields}
+    return {key: read_value(fields[key], json) for key in fields}
 
 
-def read_list(message: Any) -> list[Any]:
-    """A ListValue as a list."""
-    return [read_value(value) for value in message.values[:]]
+def read_list(message: Any, json: bool = False) -> list[Any]:
+    """A ListValue as a list; `json`: for JSON, see `read_value`."""
+    return [read_value(value, json) for value in message.values[:]]
 
 
-def read_value(message: Any) -> Any:
-    """JSON's value: whole numbers as int; None for null and for a value whose kind is not set."""
+def read_value(message: Any, json: bool = False) -> Any:
+    """JSON's value: whole numbers as int; None for null and for a value whose kind is not set.
+
+    NaN and the infinities, which JSON does not have and a server may send all the same, are floats, so that writing
+    them back is refused instead of making text of a number. With `json` they are that text.
+    """
     kind = message.WhichOneof("kind")
     if kind is None or kind == "null_value":
         return None
     value = getattr(message, kind)
     if kind == "number_value":
-        return _whole_or_float(value)
-    return read_struct(value) if kind == "struct_value" else read_list(value) if kind == "list_value" else value
+        return _whole_or_float(value, json)
+    if kind == "struct_value":
+        return read_struct(value, json)
+    return read_list(value, json) if kind == "list_value" else value
 
 
-def _whole_or_float(value: float) -> int | float | str:
+def _whole_or_float(value: float, json: bool) -> int | float | str:
     if not value.is_integer():
-        return json_float(value)
+        return json_float(value) if json else value
     if abs(value) > _EXACT_FLOAT_LIMIT or (value == 0 and math.copysign(1, value) < 0):
         return value
     return int(value)

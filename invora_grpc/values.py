@@ -23,7 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from invora_grpc import kinds, structs
 from invora_grpc.compiling import Source
-from invora_grpc.errors import RequestError, closest
+from invora_grpc.errors import ConfigError, RequestError, closest
 from invora_grpc.kinds import descriptor_of, enum_names, kind_of, map_entry
 from invora_grpc.reading import to_decimal, to_json, to_python
 from invora_grpc.scalars import ROOT, Convert, Refused, RefusedInside, converter, some, to_text
@@ -62,18 +62,26 @@ def build(message_class: type[M], values: Mapping[str, object] | Message | None 
     text; wrappers their plain value; enums a full or short name in any case, a number or an Enum; structs JSON-like
     dicts. What `to_python` gives is accepted, but for enum numbers without a name and for parts that must not be sent.
 
-    Raises RequestError for the first value that does not fit.
+    Raises RequestError for the first value that does not fit, ConfigError for what is no message class.
     """
-    message = message_class()
+    try:
+        message, fill = message_class(), filler_of(message_class)
+    except (AttributeError, TypeError):
+        raise _no_message_class(message_class) from None
     if values is None:
         return message
     try:
-        filler_of(message_class)(message, values)
+        fill(message, values)
     except Refused as refused:
         raise refused.at("") from None
     except RecursionError:
         raise RequestError(ROOT, type(values), "nested too deep: does a value contain itself?") from None
     return message
+
+
+def _no_message_class(given: object) -> ConfigError:
+    said = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
+    return ConfigError("message_class", None, "give a generated message class, e.g. ChangeBase", f"is {said}")
 
 
 def from_decimal(value: object, target: M | type[M], path: str = "") -> M:

@@ -29,12 +29,12 @@ def environment_of(demo: Running) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_examples_run(
+def test_python_examples_run_and_run_again_against_the_same_sandbox(
     page: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in environment_of(sandbox).items():
         monkeypatch.setenv(name, value)
-    for source in blocks(page, "python"):
+    for source in 2 * blocks(page, "python"):
         exec(compile(source, str(page), "exec"), {"__name__": "example"})
     capsys.readouterr()
 
@@ -44,10 +44,11 @@ def test_the_first_example_is_an_invoice_and_an_error(
 ) -> None:
     for name, value in environment_of(sandbox).items():
         monkeypatch.setenv(name, value)
-    exec(compile(blocks(PAGES[0], "python")[0], "README.md", "exec"), {"__name__": "example"})
-    first, *rest = capsys.readouterr().out.splitlines()
-    assert first == "INV-000001 689.66"
-    assert "FAILED_PRECONDITION" in "".join(rest)
+    for _ in range(2):  # the second run finds the invoice of the first
+        exec(compile(blocks(PAGES[0], "python")[0], "README.md", "exec"), {"__name__": "example"})
+        first, *rest = capsys.readouterr().out.splitlines()
+        assert first == "INV-000001 689.66"
+        assert "FAILED_PRECONDITION" in "".join(rest)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

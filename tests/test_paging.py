@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -16,7 +17,17 @@ from invora_api.parties.v2 import models_pb2 as parties
 from invora_grpc.call import bind
 from invora_grpc.catalog import catalog
 from invora_grpc.errors import InvoraError, RequestError
-from invora_grpc.paging import SURE_SIZE, CursorExpired, CursorLoop, Items, ListShape, MoreExists, Pages, list_shape
+from invora_grpc.paging import (
+    EMPTY_PAGES,
+    SURE_SIZE,
+    CursorExpired,
+    CursorLoop,
+    Items,
+    ListShape,
+    MoreExists,
+    Pages,
+    list_shape,
+)
 from invora_grpc.status import InvalidArgument, OutOfRange, from_status
 
 KINDS = pytest.mark.parametrize("messages", [PLAIN, WRAPPED], ids=["string", "StringValue"])
@@ -282,6 +293,70 @@ def test_a_loop_is_named_in_one_line_whatever_the_cursor_holds() -> None:
     assert str(error).isprintable() and len(str(error)) < 300 and "page 3" in str(error)
     again = pickle.loads(pickle.dumps(error))
     assert again == error and again.cursor == error.cursor and again.page == 3
+
+
+@dataclass
+class Sparse(Shelf):
+    """A shelf where so many pages without items, each with a cursor of its own, come before the first item."""
+
+    empty: int = 0
+
+    def answer(self, request: Any) -> Any:
+        if len(self.asked) > self.empty:
+            return super().answer(request)
+        page = self.messages[1]()
+        put_cursor(page, f"page {len(self.asked)} after 0")
+        return page
+
+
+def walk_of(shelf: Shelf, way: str) -> Any:
+    """Takes a list in one of the ways there are."""
+
+    async def taken() -> Any:
+        listed: Any = getattr(shelf, way.removesuffix("_first"))()
+        return await listed.first() if way.endswith("first") else [one async for one in listed]
+
+    if way.startswith("async"):
+        return asyncio.run(taken())
+    listed: Any = getattr(shelf, way.removesuffix("_first"))()
+    return listed.first() if way.endswith("first") else list(listed)
+
+
+WAYS = ["items", "pages", "items_first", "async_items", "async_pages", "async_items_first"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_pages_without_items_that_never_end_are_given_up(way: str) -> None:
+    shelf = Sparse(3, empty=10**9)
+    with pytest.raises(CursorLoop, match=rf"with page {EMPTY_PAGES}.*start\(error.cursor\)") as caught:
+        walk_of(shelf, way)
+    assert len(shelf.asked) == EMPTY_PAGES
+    assert (caught.value.page, caught.value.empty) == (EMPTY_PAGES, EMPTY_PAGES)
+    assert pickle.loads(pickle.dumps(caught.value)) == caught.value
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_pages_without_items_are_passed_over_while_they_are_not_too_many(way: str) -> None:
+    assert walk_of(Sparse(3, empty=EMPTY_PAGES - 1), way)
+
+
+def test_only_pages_without_items_that_follow_each_other_count() -> None:
+    shelf = Shelf(2 * EMPTY_PAGES, page=1)
+
+    def every_other(request: Any) -> Any:
+        page = shelf(request)
+        if len(shelf.asked) % 2:
+            page.ClearField("items")
+        return page
+
+    assert len(list(Items(every_other, shape_of(PLAIN), PLAIN[0]()))) == EMPTY_PAGES
+
+
+def test_a_walk_that_was_given_up_for_its_empty_pages_can_be_gone_on_with() -> None:
+    shelf = Sparse(3, empty=EMPTY_PAGES + 5)
+    with pytest.raises(CursorLoop) as caught:
+        list(shelf.items())
+    assert numbers(shelf.items().start(caught.value.cursor)) == [0, 1, 2]
 
 
 def test_a_cursor_that_expires_says_how_far_the_list_came() -> None:

@@ -31,6 +31,7 @@ from values_schema import (
     refusal,
 )
 
+from invora_grpc.errors import ConfigError
 from invora_grpc.values import build, enum_names, to_python
 
 # --- messages -------------------------------------------------------------------------------------------------------
@@ -401,3 +402,19 @@ class TestEnums:
     def test_read_as_full_names_and_unknown_numbers_as_they_are(self) -> None:
         assert to_python(Order(currency=1, alias=1)) == {"currency": "CURRENCY_ENUM_SAR", "alias": "ALIAS_B"}
         assert to_python(Order(currency=99)) == {"currency": 99}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("x", "a str"),
+        (Order(), "a Order"),
+        (dict, "the class dict"),
+        (None, "a NoneType"),
+        (Message, "the class Message"),
+    ],
+)
+@pytest.mark.parametrize("values", [{}, {"order_id": "A"}, None])
+def test_only_message_classes_are_built(given: Any, words: str, values: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^message_class: is {words}; give a generated message class"):
+        build(given, values)

@@ -102,6 +102,15 @@ class TestStructs:
     def test_refuse_the_rest_and_say_where(self, value: object, path: str) -> None:
         assert refusal(Kinds, {"struct": value}).path == path
 
+    @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+    def test_read_a_number_that_json_lacks_as_a_float_and_do_not_write_it_back_as_text(self, number: float) -> None:
+        message = Kinds()
+        message.struct["a"] = [number]
+        plain = to_python(message)
+        assert type(plain["struct"]["a"][0]) is float
+        assert "JSON has no NaN and no Infinity" in refusal(Kinds, plain).hint
+        assert to_json(message)["struct"]["a"] == [str(number).replace("nan", "NaN").replace("inf", "Infinity")]
+
     def test_refuse_depths_that_could_not_be_parsed(self) -> None:
         deep: object = 1
         for _ in range(29):

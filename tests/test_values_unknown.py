@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2
@@ -11,6 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from values_schema import FILES, Everything, Order, private_pool
 
+from invora_grpc.errors import ConfigError
 from invora_grpc.unknown import UnknownFieldsError
 from invora_grpc.values import to_python, unknown_fields
 
@@ -36,6 +38,12 @@ def newer_order() -> type[Message]:
 
 def from_newer(**fields: object) -> Message:
     return Order.FromString(newer_order()(**fields).SerializeToString())
+
+
+@pytest.mark.parametrize("given", ["x", None, {"a": 1}, [Order()], Order])
+def test_they_are_looked_for_in_one_message(given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^message: is a \w+; give one generated message; of a list, its items"):
+        unknown_fields(given)
 
 
 def test_none_are_found_where_there_are_none() -> None:

@@ -173,6 +173,16 @@ def test_a_parsed_body_is_the_callers_mistake() -> None:
     assert "INV-1" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "body", [BODY.decode(), None, {"webhookType": "invoice.created"}], ids=["text", "none", "dict"]
+)
+def test_signing_what_is_no_bytes_is_the_callers_mistake_and_shows_neither_body_nor_secret(body: Any) -> None:
+    with pytest.raises(ConfigError, match=r"body: is (str|NoneType|dict), not bytes; give the raw bytes") as caught:
+        sign(body, SECRET)
+    assert "INV-1" not in str(caught.value)
+    assert SECRET not in text_with_locals(caught.value)
+
+
 # --- size and age ---
 
 
@@ -194,8 +204,25 @@ def test_five_minutes_either_way_are_accepted(age: float) -> None:
 
 
 def test_an_older_event_is_refused_and_says_how_late_retries_get_through() -> None:
-    with pytest.raises(TooOld, match=r"301 s old, over 300 s; .*RETRY_SPAN"):
+    with pytest.raises(
+        TooOld, match=r"301 s old, over 300 s; a retry has the time of its event: set max_age=RETRY_SPAN"
+    ):
         receiver(NOW + 301).receive(BODY, signed(BODY))
+
+
+def test_an_event_that_is_older_than_all_retries_was_sent_again_by_hand() -> None:
+    with pytest.raises(TooOld, match=r"over 28800 s; if it was sent again by hand, raise max_age"):
+        receiver(NOW + RETRY_SPAN + 1, max_age=RETRY_SPAN).receive(BODY, signed(BODY))
+
+
+@pytest.mark.parametrize(("tries", "accepted"), [((0, 30, 120), True), ((0, 30, 120, 900), False)])
+def test_the_default_age_is_too_little_for_the_platforms_later_retries(tries: tuple[int, ...], accepted: bool) -> None:
+    late = receiver(NOW + sum(tries))
+    if accepted:
+        assert late.receive(BODY, signed(BODY))
+    else:
+        with pytest.raises(TooOld):
+            late.receive(BODY, signed(BODY))
 
 
 def test_an_event_of_the_future_is_refused() -> None:

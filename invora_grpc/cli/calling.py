@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
@@ -13,13 +14,28 @@ from typing import Any
 
 import click
 
+from invora_grpc.attempt import record_plan
 from invora_grpc.call import bind
 from invora_grpc.catalog import Method
 from invora_grpc.cli.coercion import coerced
 from invora_grpc.client import Invora
-from invora_grpc.errors import RequestError
+from invora_grpc.errors import InvoraError, RequestError
+from invora_grpc.idempotency import key_plan
 from invora_grpc.kinds import descriptor_of
 from invora_grpc.reading import to_json
+from invora_grpc.status import OutcomeUnknown
+
+
+class InDoubt(InvoraError):
+    """A write whose outcome is unknown, as a shell is told it: the way out is a command."""
+
+    code: Any
+    """The gRPC status of the failure."""
+
+    def __init__(self, error: OutcomeUnknown, way: str) -> None:
+        super().__init__(str(error).replace(error.hint, way, 1))
+        self.code = error.code
+
 
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[\d+\])*)")
 
@@ -116,11 +132,38 @@ def _child(target: Any, step: str | int, fresh: Any, path: str) -> Any:
 
 
 def print_answer(client: Invora, method: Method, request: Any) -> None:
-    """Call and print: one JSON document, or one JSON line per message of a stream."""
+    """Call and print: one JSON document, or one JSON line per message of a stream.
+
+    Raises InDoubt in place of OutcomeUnknown: a shell has no `reconcile()`.
+    """
     rpc = getattr(client.service(method.service), method.rpc)
-    answer = rpc(request)
+    try:
+        answer = rpc(request)
+    except OutcomeUnknown as error:
+        raise InDoubt(error, _way_on(method, error)) from error
     if method.server_streaming:
         for message in answer:
             click.echo(json.dumps(to_json(message), ensure_ascii=False))
     else:
         click.echo(json.dumps(to_json(answer), ensure_ascii=False, indent=2))
+
+
+def _way_on(method: Method, error: OutcomeUnknown) -> str:
+    """What to run in order to find out, and, for a create under one key, what makes no second record."""
+    keyed, written = key_plan(method), record_plan(method)
+    if not error.keys:
+        return error.hint
+    if keyed is None:
+        return _looks(written.lookup, written.field, error.keys) if written is not None else error.hint
+    look = _looks(keyed.lookup, keyed.name, error.keys)
+    if keyed.many:
+        return look
+    place = f"{keyed.holder}.{keyed.name}" if keyed.holder else keyed.name
+    return f"{look}; the same call with {shlex.quote(f'{place}={error.keys[0]}')} makes no second record"
+
+
+def _looks(lookup: Method, field: str, keys: tuple[str, ...]) -> str:
+    """The command that shows the record; of several the first."""
+    command = f"invora call {lookup.attribute} {shlex.quote(f'{field}={keys[0]}')}"
+    others = f", and so on for {len(keys) - 1} more" if len(keys) > 1 else ""
+    return f"`{command}` looks it up{others}"

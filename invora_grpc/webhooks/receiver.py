@@ -14,7 +14,15 @@ from invora_grpc.arguments import a_number, one_with
 from invora_grpc.errors import ConfigError
 from invora_grpc.webhooks.errors import BadSignature, BodyTooLarge, TooNew, TooOld, UnknownAlgorithm
 from invora_grpc.webhooks.events import Delivery, parse_event
-from invora_grpc.webhooks.signature import Headers, Secrets, check_hmac, looks_like_hmac, secrets_of, signature_of
+from invora_grpc.webhooks.signature import (
+    Headers,
+    Secrets,
+    check_hmac,
+    looks_like_hmac,
+    raw_bytes,
+    secrets_of,
+    signature_of,
+)
 from invora_grpc.webhooks.tokens import check_token
 
 if TYPE_CHECKING:
@@ -41,9 +49,10 @@ class Receiver:
     for the algorithm JWT. Give what the endpoint was registered with; both only while it moves from one to the other.
     `audience`: what a token's `aud` has to name, if it has one.
 
-    `max_age` and `max_ahead`: seconds, by the event's `created_at`. The default refuses what is older than five
-    minutes, and with it the platform's retries from the fourth on: with a store of handled deliveries, which stops
-    replays better, set it to `RETRY_SPAN`. `max_bytes`: bytes of a body. `clock`: seconds since the epoch.
+    `max_age` and `max_ahead`: seconds, by the event's `created_at`; a signature covers no other time, least of all that
+    of the delivery. The default is for a receiver that keeps nothing: it refuses what is older than five minutes, and
+    with it the platform's retries from the fourth on (15 min, 1 h, 6 h). With a store of handled deliveries, which
+    stops replays better, set it to `RETRY_SPAN`. `max_bytes`: bytes of a body. `clock`: seconds since the epoch.
 
     Raises ConfigError for bad arguments.
     """
@@ -80,10 +89,7 @@ class Receiver:
         `headers`: a mapping, pairs of text or bytes, a WSGI environ or the headers of an ASGI scope.
         Raises WebhookError, whose `status` is what to answer, and ConfigError if these are no bytes and headers.
         """
-        if not isinstance(body, bytes | bytearray | memoryview):
-            hint = "give the raw bytes of the request; parsed and written again they are not what was signed"
-            raise ConfigError("body", None, hint, f"is {type(body).__name__}, not bytes")
-        raw = bytes(body)
+        raw = raw_bytes(body)
         if len(raw) > self._max_bytes:
             raise BodyTooLarge(f"the body has over {self._max_bytes} bytes", "raise max_bytes if that is a real event")
         now = self._clock()
@@ -111,7 +117,9 @@ class Receiver:
         created = delivery.event.created_at
         age = now - created.seconds - created.nanos / 1e9
         if age > self._max_age:
-            hint = "for late retries set max_age=RETRY_SPAN, with a store of handled deliveries"
+            hint = "a retry has the time of its event: set max_age=RETRY_SPAN, with a store of handled deliveries"
+            if self._max_age >= RETRY_SPAN:
+                hint = "if it was sent again by hand, raise max_age, and the ttl of the store above it"
             raise TooOld(f"the event is {age:.0f} s old, over {self._max_age:g} s", hint)
         if -age > self._max_ahead:
             raise TooNew(f"the event is {-age:.0f} s in the future, over {self._max_ahead:g} s", "check this clock")

@@ -25,6 +25,7 @@ __all__ = [
     "Secrets",
     "check_hmac",
     "looks_like_hmac",
+    "raw_bytes",
     "secrets_of",
     "sign",
     "signature_of",
@@ -95,14 +96,23 @@ def check_hmac(signature: str, body: bytes, secrets: tuple[Secret, ...]) -> None
         )
 
 
-def sign(body: bytes, secret: str | Secret, form: Literal["hex", "base64"] = "hex") -> str:
+def sign(body: bytes | bytearray | memoryview, secret: str | Secret, form: Literal["hex", "base64"] = "hex") -> str:
     """What the platform puts into the header for an HMAC endpoint: for tests, and for senders of your own.
 
-    Raises ConfigError if the secret is not text, or empty.
+    Raises ConfigError if the secret is not text, or empty, and if the body is not bytes.
     """
     secret = _wrapped(secret)
+    body = raw_bytes(body)
     code = hmac.new(secret.reveal().encode("utf-8", "surrogatepass"), body, sha256)
     return b64encode(code.digest()).decode() if form == "base64" else code.hexdigest()
+
+
+def raw_bytes(body: object) -> bytes:
+    """The body, if it is bytes. Raises ConfigError, which shows nothing of it."""
+    if not isinstance(body, bytes | bytearray | memoryview):
+        hint = "give the raw bytes of the request; parsed and written again they are not what was signed"
+        raise ConfigError("body", None, hint, f"is {type(body).__name__}, not bytes")
+    return bytes(body)
 
 
 def secrets_of(secret: Secrets | None) -> tuple[Secret | None, ...]:

@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, assert_type
 from uuid import UUID
 
+from grpc import Compression
+
 from invora_api.billing.common.v2.models_pb2 import CURRENCY_ENUM_SAR
 from invora_api.billing.customers.v2 import service_pb2 as customers
 from invora_api.billing.subscriptions.v2 import service_pb2 as subscriptions
@@ -15,10 +17,10 @@ from invora_api.documents.v2 import service_pb2 as documents
 from invora_api.kernel.decimal_pb2 import DecimalValue
 from invora_api.simple.invoices.v1 import models_pb2 as invoices
 from invora_grpc import AsyncInvora, Invora
-from invora_grpc.aio import AsyncStream
 from invora_grpc.catalog import Method, Service
 from invora_grpc.filters import F
 from invora_grpc.streaming import Stream
+from invora_grpc.streaming_aio import AsyncStream
 
 if TYPE_CHECKING:
     from invora_api.billing.customers.v2.service_dicts import CreateCustomerInputDict
@@ -150,7 +152,8 @@ async def unary_async(client: AsyncInvora) -> None:
     assert_type(await client.simple.invoices.create(key="K", changes=invoice()), invoices.CreateResponse)
     await client.billing.customers.create({"input": customer()})
     (await client.billing.subscriptions.get(id="1")).subscription.id.upper()
-    await client.with_options(timeout=5).billing.events.create(event=event())
+    await client.with_options(timeout=5, compression="gzip").billing.events.create(event=event())
+    client.with_options(compression=Compression.Gzip).with_options(compression=None)
 
 
 async def lists_async(client: AsyncInvora) -> AsyncIterator[str]:

@@ -52,6 +52,12 @@ def types(client: Invora) -> None:
     print(wrong)
 
 
+def options(client: Invora, asynchronous: AsyncInvora) -> None:
+    client.with_options(compression="zip")  # E
+    asynchronous.with_options(compression="gz")  # E
+    client.with_options(compression=1)  # E
+
+
 def dicts() -> None:
     """A dict that says what it is has its errors where they are."""
     line: SimpleLineDict = {"unit_prize": "20.50"}  # E
