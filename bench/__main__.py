@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import call
+import schema
 import startup
 import tenants
 import values
@@ -21,7 +22,7 @@ def main() -> None:
         print(title)
         for name, figure in figures.items():
             print(f"  {name:44}", "  ".join(f"{key} {value:.1f}" for key, value in figure.items()))
-    for part in (call.results(), tenants.results(), values.results()):
+    for part in (call.results(), schema.results(), tenants.results(), values.results()):
         tables |= part
         print("\n".join(call.shown(part)), flush=True)
     machine = {"python": platform.python_version(), "cores": os.cpu_count(), "system": platform.system()}

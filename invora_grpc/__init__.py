@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from invora_grpc.errors import ConfigError as ConfigError
     from invora_grpc.errors import InvoraError as InvoraError
     from invora_grpc.errors import RequestError as RequestError
+    from invora_grpc.errors import SchemaDriftError as SchemaDriftError
+    from invora_grpc.errors import SchemaError as SchemaError
     from invora_grpc.errors import SignInError as SignInError
     from invora_grpc.errors import UnconfirmedSchema as UnconfirmedSchema
     from invora_grpc.filters import Expression as Expression
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from invora_grpc.reading import to_python as to_python
     from invora_grpc.retry import Reconciliation as Reconciliation
     from invora_grpc.retry import Retry as Retry
+    from invora_grpc.schema.reflection import ReflectionError as ReflectionError
     from invora_grpc.status import Aborted as Aborted
     from invora_grpc.status import AlreadyExists as AlreadyExists
     from invora_grpc.status import Cancelled as Cancelled
@@ -67,12 +70,16 @@ _ROOMS = {
     "auth": ("CallableToken", "ClientCredentials", "Impersonation", "RefreshToken", "StaticToken", "TokenSource"),
     "client": ("Invora",),
     "config": ("Secret",),
-    "errors": ("ClosedError", "ConfigError", "InvoraError", "RequestError", "SignInError", "UnconfirmedSchema"),
+    "errors": (
+        *("ClosedError", "ConfigError", "InvoraError", "RequestError", "SchemaDriftError", "SchemaError"),
+        *("SignInError", "UnconfirmedSchema"),
+    ),
     "filters": ("Expression", "F"),
     "journal": ("Journal", "JournalError"),
     "paging": ("CursorExpired", "CursorLoop", "MoreExists"),
     "reading": ("to_decimal", "to_json", "to_python"),
     "retry": ("Reconciliation", "Retry"),
+    "schema.reflection": ("ReflectionError",),
     "status": (
         *("Aborted", "AlreadyExists", "Cancelled", "DataLoss", "DeadlineExceeded", "FailedPrecondition", "Internal"),
         *("InvalidArgument", "NotFound", "OutOfRange", "OutcomeUnknown", "PermissionDenied", "RpcError"),

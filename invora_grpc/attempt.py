@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from google.protobuf.message import Message
 
-from invora_grpc.call import Binding, CallOptions, bind
-from invora_grpc.catalog import Method, catalog
-from invora_grpc.errors import ClosedError, RequestError
+from invora_grpc.call import Binding, CallOptions, bind, siblings
+from invora_grpc.catalog import Method
+from invora_grpc.errors import ClosedError, RequestError, SchemaError
 from invora_grpc.metadata import Pair
 from invora_grpc.observer import Observation, begin
 from invora_grpc.paging import ListShape, list_shape
@@ -26,8 +26,20 @@ if TYPE_CHECKING:
     from invora_grpc.config import Secret
     from invora_grpc.connection import Connection, Link
     from invora_grpc.idempotency import Claim, KeyPlan
+    from invora_grpc.schema.reflection import ReflectionError
 
-__all__ = ["Attempt", "RecordPlan", "broken", "keys_of", "record_plan", "scope_of", "shape_of"]
+LONGEST_QUESTION: Final = 20.0
+"""Seconds that a call waits for the gateway's schema, at most."""
+_UNSEEN: Final = {
+    "unreachable": grpc.StatusCode.UNAVAILABLE,
+    "unauthenticated": grpc.StatusCode.UNAUTHENTICATED,
+    "timeout": grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""Why the gateway's schema could not be had → the status of the call for which it was asked for."""
+ALWAYS: Final = float("inf")
+"""The `until` of a link that is never verified."""
+
+__all__ = ["ALWAYS", "Attempt", "RecordPlan", "broken", "keys_of", "record_plan", "scope_of", "shape_of"]
 
 
 def keys_of(link: Link, options: CallOptions, message: Message, values: object) -> tuple[str | None, ...]:
@@ -149,8 +161,7 @@ class Attempt:
 
     def too_late(self) -> RpcError:
         """The error of a call that waited for its token until the deadline."""
-        text = f"not sent: within {self.timeout():g} s there was no token from {self.options.source.describe}"
-        return from_status(grpc.StatusCode.DEADLINE_EXCEEDED, text, method=self.link.method.path, org=self.options.org)
+        return self.unsent(f"within {self.timeout():g} s there was no token from {self.options.source.describe}")
 
     def left(self) -> float | None:
         """Seconds of the deadline that are left for another try; None: no deadline."""
@@ -167,6 +178,68 @@ class Attempt:
     def look(self, link: Link, step: Look) -> Attempt:
         """The call that a look-up makes: in the same organization, with the same credentials."""
         return Attempt(self.connection, self.options, link, step.request, None)
+
+    def encoded(self, message: Message | None = None) -> Any:
+        """The request, or this one of a stream, as the gateway reads it. Raises SchemaDriftError if something would be
+        lost."""
+        encode, message = self.link.encode, message if message is not None else self.message
+        if message is None:
+            return self.data  # the iterator of a stream, whose requests are encoded one by one
+        return message.SerializeToString() if encode is None else encode(message)
+
+    def question(self, services: tuple[str, ...], timeout: float | None, begun: float) -> dict[str, Any]:
+        """How to ask the gateway for the schema of these services, within so many seconds since `begun`."""
+        left = self.rest(timeout, begun)
+        return {
+            "services": services,
+            "metadata": self.metadata(),
+            "timeout": LONGEST_QUESTION if left is None else min(left, LONGEST_QUESTION),
+            "endpoint": self.connection.settings.target.url,
+            "protocol": self.connection.truth.protocol,
+        }
+
+    def rest(self, timeout: float | None, begun: float) -> float | None:
+        """What is left of so many seconds since `begun`, by the connection's clock."""
+        return None if timeout is None else max(0.001, timeout - (self.connection.clock() - begun))
+
+    def elsewhere(self, error: RpcError) -> bool:
+        """Whether a request that the gateway did not know may go to another place, since the gateway was another one
+        when it was asked for its schema. It is verified anew before it is sent again."""
+        unknown = error.code is grpc.StatusCode.UNIMPLEMENTED
+        return unknown and self.message is not None and self.link.until == float("-inf")
+
+    def _doubt(self) -> None:
+        """Have the schema verified again, since the gateway does not know the RPC, and may be another one by now."""
+        if self.link.until != ALWAYS and self.connection.truth.doubted():
+            self.connection.links.clear()
+            self.link = replace(self.link, until=float("-inf"))
+
+    def unsure(self, now: float) -> bool:
+        """Whether the schema has to be verified before anything is sent: that was not yet done, or too long before
+        `now`, by the connection's clock, or over a connection that is gone, as the gateway behind it may be."""
+        until = self.link.until
+        return until != ALWAYS and (until < now or not self.connection.connected())
+
+    def unseen(self, error: ReflectionError) -> RpcError:
+        """What it means for the call that the gateway's schema could not be had: the typed error of a try that sent
+        nothing. Raises `error` itself if there is no status for it, and ClosedError if the client was closed."""
+        method, code = self.link.method, _UNSEEN.get(error.reason)
+        if self.connection.closed:
+            raise ClosedError(f"{method.path}: the client was closed; make a new one") from None
+        if code is None:
+            raise error.with_traceback(None)
+        return self._told(self._unsent(code, str(error)))
+
+    def unsent(self, text: str) -> RpcError:
+        """The error of a call that was not sent within its deadline."""
+        return self._unsent(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+
+    def _unsent(self, code: grpc.StatusCode, text: str) -> RpcError:
+        method, options = self.link.method, self.options
+        facts = {"scope": method.scope, "org": options.org, "token_source": options.source.describe}
+        error = from_status(code, f"not sent: {text}", method=method.path, **facts)
+        error.unsent = True
+        return error
 
     def failed(self, error: BaseException) -> RpcError:
         """The typed error of a failed try. Raises what is no RPC error, without the traceback whose frames hold the
@@ -193,9 +266,20 @@ class Attempt:
 
     def _told(self, error: RpcError) -> RpcError:
         """`error`, after the observers know that a try failed."""
+        if error.code is grpc.StatusCode.UNIMPLEMENTED:
+            self._doubt()
         if self.seen is not None:
             self.seen.attempt(1 if self.outcome is None else self.outcome.tries, error)
         return error
+
+    def read(self, data: bytes) -> Any:
+        """The response in these bytes, or the typed error if they hold none, as gRPC's synchronous channel has it."""
+        try:
+            return self.link.decode(data)
+        except Exception as error:
+            text = f"Exception deserializing response! {type(error).__name__}"
+            facts = {"method": self.link.method.path, "org": self.options.org}
+            return self._told(from_status(grpc.StatusCode.INTERNAL, text, **facts))
 
     def idle(self) -> RpcError:
         """The error of a stream that was silent for too long."""
@@ -242,7 +326,7 @@ class Attempt:
         """What the ledger is to know of a call that ended with `error`; `sent`: a try was made."""
         if isinstance(error, OutcomeUnknown):
             return "unknown"
-        if sent and not isinstance(error, RpcError | ClosedError):
+        if sent and not isinstance(error, RpcError | ClosedError | SchemaError):
             # After a try that nothing came of, e.g. for want of another token; or broken off, no matter where.
             sure = isinstance(error, Exception) and self.outcome is not None and not self.outcome.doubt
             return "failed" if sure else "unknown"
@@ -303,13 +387,11 @@ class RecordPlan:
 _NAMING: Final = ("key", "id", "tenant_id")
 
 
-@functools.cache
+@functools.lru_cache(4096)
 def record_plan(method: Method) -> RecordPlan | None:
     """The plan for a write: by the Get of what it writes, e.g. GetFeature for UpdateFeature. None if there is none."""
     thing = method.rpc.partition("_")[2]
-    other = next(
-        (one for one in catalog().service(method.service).methods if one.rpc == f"get_{thing}".strip("_")), None
-    )
+    other = next((one for one in siblings(method) if one.rpc == f"get_{thing}".strip("_")), None)
     if other is None:
         return None
     fields = bind(other).request_class.DESCRIPTOR.fields_by_name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,13 +18,15 @@ from google.protobuf.message import Message
 from invora_grpc.catalog import Method, catalog
 from invora_grpc.config import header_safe
 from invora_grpc.errors import ConfigError, RequestError, is_utf8
-from invora_grpc.metadata import TARGET_ORG_KEY, Pair, pairs_of
+from invora_grpc.metadata import TARGET_ORG_KEY, Pair, fitting
 from invora_grpc.retry import NEVER, Retry
 from invora_grpc.values import build
 from invora_grpc.verifying import verifier_of
 
 if TYPE_CHECKING:
     from grpc import Compression
+
+    from invora_grpc.config import Secret
 
 __all__ = [
     "DEFAULT_IDLE_TIMEOUT",
@@ -40,8 +42,10 @@ __all__ = [
     "metadata",
     "no_token",
     "organization",
+    "question",
     "request",
     "seconds",
+    "siblings",
 ]
 
 DEFAULT_TIMEOUT: Final = 30.0
@@ -120,7 +124,7 @@ def changed(
     if stream_idle_timeout is not UNSET:
         new["idle_timeout"] = seconds("stream_idle_timeout", stream_idle_timeout)
     if metadata is not UNSET:
-        new["metadata"] = tuple(pairs_of(metadata))
+        new["metadata"] = fitting(metadata)
     if idempotency_key is not UNSET:
         new["idempotency_key"] = _key(idempotency_key)
     if retry is not UNSET:
@@ -192,16 +196,25 @@ class Binding:
     """Refuses values of a ready message that must not be sent; None if its type can hold none."""
 
 
-@functools.cache
+@functools.lru_cache(4096)
 def bind(method: Method) -> Binding:
-    """Load the message classes of a compiled method.
+    """The message classes of a method, those of a compiled one loaded.
 
     Raises ImportError with an explanation if another package has already registered the same proto files with other
     content: one process can hold a proto file only once.
     """
-    load(catalog().service(method.service).file)
-    request_class = message_class(method.request)
-    return Binding(method, request_class, message_class(method.response), verifier_of(request_class))
+    if method.schema is None:
+        load(catalog().service(method.service).file)
+    find: Callable[[str], type[Message]] = message_class if method.schema is None else method.schema.message_class
+    request_class = find(method.request)
+    return Binding(method, request_class, find(method.response), verifier_of(request_class))
+
+
+def siblings(method: Method) -> tuple[Method, ...]:
+    """All RPCs of the method's service."""
+    services = catalog() if method.schema is None else method.schema
+    methods: tuple[Method, ...] = services.service(method.service).methods
+    return methods
 
 
 @functools.cache
@@ -242,6 +255,18 @@ def request(binding: Binding, given: object, fields: Mapping[str, object]) -> Me
         hint = f"give a {binding.method.request}, a mapping of its fields, or keyword arguments"
         raise RequestError("request", given, hint, f"is a {type(given).__name__}")
     return build(binding.request_class, given)
+
+
+def question(
+    options: CallOptions, secret: Secret, services: Iterable[str] | None, more: object, endpoint: str
+) -> dict[str, Any]:
+    """How to ask a gateway for its schema, apart from any call. Raises ConfigError for bad metadata."""
+    return {
+        "services": None if services is None else tuple(services),
+        "metadata": (*metadata(secret.reveal(), options), *fitting(more)),
+        "timeout": options.timeout if options.timeout is not None else DEFAULT_TIMEOUT,
+        "endpoint": endpoint,
+    }
 
 
 def metadata(token: str, options: CallOptions) -> tuple[Pair, ...]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import keyword
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -54,8 +56,10 @@ class Method:
     scope: str
     """The permission that the caller needs; "" where none is known."""
     origin: str
-    """published, derived or documented: how sure names and numbers are."""
+    """published, derived or documented: how sure names and numbers are; served: from elsewhere than the stubs."""
     doc: str
+    schema: Any = None
+    """The `invora_grpc.schema.Schema` that it is of; None: the compiled one."""
 
     @property
     def full_name(self) -> str:
@@ -65,7 +69,17 @@ class Method:
     @property
     def attribute(self) -> str:
         """module.area.rpc, as it is written behind a client."""
-        return f"{self.module}.{self.area}.{self.rpc}"
+        return f"{self.module}.{self.area}.{self.rpc}".lstrip(".")
+
+    @property
+    def key(self) -> object:
+        """What tells it from all other RPCs: its path, and the schema that it is of if that is not the compiled one."""
+        return self.path if self.schema is None else (self.path, self.schema)
+
+    @property
+    def arity(self) -> str:
+        """unary_unary, unary_stream, stream_unary or stream_stream, as gRPC says it."""
+        return f"{'stream' if self.client_streaming else 'unary'}_{'stream' if self.server_streaming else 'unary'}"
 
     @property
     def streaming(self) -> str:
@@ -176,6 +190,17 @@ def _unknown(what: str, name: str, known: Iterable[str], kind: str) -> RequestEr
     near = closest(name, known) or closest(name.rpartition(".")[2], [k.rpartition(".")[2] for k in known])
     hint = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else "`invora ls` shows all"
     return RequestError(what, name, hint, f"is not {kind}")
+
+
+def snake_case(name: str) -> str:
+    """ "ListAvailablePlans" → "list_available_plans"."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def attribute(name: str) -> str:
+    """The Python attribute of an RPC or service: snake case, with an underscore behind a keyword."""
+    snake = snake_case(name)
+    return f"{snake}_" if keyword.iskeyword(snake) else snake
 
 
 @functools.cache

@@ -7,28 +7,31 @@ derived client (`for_org`, `with_options`) shares channel, token and loaded meth
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from invora_grpc.attempt import Attempt, keys_of, scope_of, shape_of
 from invora_grpc.auth import CallableToken, TokenSource
 from invora_grpc.call import DEFAULT_TIMEOUT, CallOptions, organization, request, seconds
 from invora_grpc.channel import ChannelOption, ClientCertificate, open_channel, sealed
 from invora_grpc.config import Secret, load_settings, wrapped
-from invora_grpc.connection import Connection, trusts
-from invora_grpc.driver import end, recovered, send, waited
+from invora_grpc.connection import Connection
+from invora_grpc.driver import end, recovered, reflected, send, waited
 from invora_grpc.errors import ConfigError
 from invora_grpc.paging import Items, Pages
 from invora_grpc.status import RpcError
 from invora_grpc.streaming import ClientStreamRpc, StreamRpc
-from invora_grpc.tree import Client, Rpc, documented
+from invora_grpc.tree import Area, Client, Rpc, documented
 
 if TYPE_CHECKING:
     from invora_api.clients import SyncTree
+    from invora_grpc.connection import SchemaPolicy
     from invora_grpc.idempotency import Ledger
+    from invora_grpc.metadata import Pair
     from invora_grpc.observer import Observer
+    from invora_grpc.schema.descriptors import Schema
 else:
     SyncTree = object
 
@@ -48,7 +51,7 @@ class UnaryRpc(Rpc):
 
     def __call__(self, given: object = None, /, **fields: object) -> Any:
         connection, options = self._connection, self._options
-        link = connection.links.get(self.method.path) or connection.link(self.method)
+        link = connection.links.get(self._key) or connection.link(self.method)
         message, claim = request(link.binding, given, fields), None
         if link.plan is not None or options.idempotency_key is not None:
             keys = keys_of(link, options, message, fields or given)
@@ -69,6 +72,7 @@ class UnaryRpc(Rpc):
             if isinstance(answer, RpcError):
                 answer = recovered(call, answer, started, partial(send, call))
         except BaseException as error:
+            answer = None  # else a cycle: the error in there holds this frame by its traceback
             end(call, error, call.standing(error, sent))
             raise
         if claim is not None or call.seen is not None:
@@ -97,9 +101,14 @@ class Invora(Client, SyncTree):
 
     `timeout` is in seconds, for each unary call with all its tries and its wait for the token. `root_certificates` is
     PEM and replaces the built-in authorities, `client_certificate` a pair of PEM private key and certificate chain,
-    `channel_options` are gRPC's own and win over ours. `schema` is "verify" (documented RPCs, whose field numbers no
-    gateway has confirmed, go to loopback gateways only) or "trust". `journal` keeps the keys of creates on disk, so
+    `channel_options` are gRPC's own and win over ours. `journal` keeps the keys of creates on disk, so
     that they survive a crash. `observer` is told about every call.
+
+    `schema` says what is done about a gateway whose own schema, as server reflection tells it, is not the compiled one.
+    "verify": a call that the two understand differently raises SchemaDriftError, and is not sent. "adapt": it is
+    converted by name where nothing gets lost, and refused where something would. "trust": nobody looks. The default is
+    "verify", and "trust" for gateways on loopback. Raised besides, before anything is sent: UnconfirmedSchema for an
+    RPC that is documented only, if the gateway offers no reflection; ReflectionError if its answers cannot be used.
 
     A client survives a fork, and travels in a pickle if its secrets come from the environment; either way it opens a
     channel of its own there. Raises ConfigError, naming setting, value and way out, for a bad or missing setting, and
@@ -123,7 +132,7 @@ class Invora(Client, SyncTree):
         root_certificates: bytes | None = None,
         client_certificate: ClientCertificate | tuple[bytes, bytes] | None = None,
         channel_options: Sequence[ChannelOption] = (),
-        schema: str = "verify",
+        schema: SchemaPolicy | None = None,
         journal: Ledger | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -135,7 +144,7 @@ class Invora(Client, SyncTree):
             open_channel,
             time.sleep,
             tokens=tokens,
-            trust=trusts(schema),
+            schema=schema,
             root_certificates=root_certificates,
             client_certificate=client_certificate,
             channel_options=channel_options,
@@ -151,6 +160,29 @@ class Invora(Client, SyncTree):
         if isinstance(tokens, CallableToken) and tokens.asynchronous:
             raise ConfigError("tokens", tokens.describe, "use AsyncInvora, or a function that is no coroutine")
         return tokens
+
+    def service(self, name: str, *, schema: Schema | Literal["server"] | None = None) -> Area:
+        """A service by its full name, e.g. "invora.billing.customers.v2.CustomerService", or by "module.area".
+
+        `schema`: where its descriptors come from. None: the compiled ones. "server": the gateway is asked for them, and
+        may have services that were never compiled in. Or a `Schema`: what `reflect` returned, or one of a file
+        (`Schema(FileSet.read(path), source=path)`). Raises RequestError, with the nearest names, if there is no such
+        service, and what `reflect` raises.
+        """
+        if schema == "server":
+            schema = self.reflect([name])
+        return self._area(name, schema)
+
+    def reflect(
+        self, services: Iterable[str] | None = None, *, metadata: Mapping[str, str | bytes] | Iterable[Pair] = ()
+    ) -> Schema:
+        """The gateway's own schema, by server reflection: of all its services, or of those that are named.
+
+        `metadata`: to be sent with this question only, besides token and organization. Its services are called with
+        `client.service(name, schema=schema)`. Services that the gateway lists and cannot describe are in `.problems`.
+        Raises ReflectionError if it cannot be had, and DescriptorError if it is more than can be.
+        """
+        return reflected(self._connection, self._options, services, metadata)
 
     def close(self, grace: float | None = None) -> None:
         """Close the connection, for this client and all that share it: later calls raise ClosedError.

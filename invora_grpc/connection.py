@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from invora_grpc.arguments import a_number, one_with
 from invora_grpc.auth import TokenSource, token_source
@@ -29,14 +29,24 @@ from invora_grpc.channel import (
     guard_bearer,
 )
 from invora_grpc.config import Settings, load_settings, require_credentials
-from invora_grpc.errors import ClosedError, ConfigError, UnconfirmedSchema
+from invora_grpc.errors import ClosedError, ConfigError
 from invora_grpc.idempotency import KeyPlan, Ledger, RecentKeys, key_plan
 from invora_grpc.retry import Budget, RetryClass, retry_class
 
 if TYPE_CHECKING:
-    from invora_grpc.observer import Observer
+    import asyncio
 
-__all__ = ["Connection", "Link", "trusts"]
+    from google.protobuf.message import Message
+
+    from invora_grpc.observer import Observer
+    from invora_grpc.schema.policy import Decision, Truth
+
+__all__ = ["SCHEMA_POLICIES", "Connection", "Link", "SchemaPolicy"]
+
+SchemaPolicy = Literal["verify", "adapt", "trust"]
+"""What is done about a gateway whose schema is another than the compiled one: refuse what differs, convert by name what
+can be without loss, or take no notice."""
+SCHEMA_POLICIES: Final[tuple[SchemaPolicy, ...]] = ("verify", "adapt", "trust")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +54,19 @@ class Link:
     """An RPC as it is called over one channel."""
 
     binding: Binding
+    path: str
+    """What travels as :path."""
     send: Callable[..., Any]
     """The channel's multi-callable. It takes the request as bytes."""
     kind: RetryClass
     plan: KeyPlan | None
     """How its requests carry their keys, if its class is KEYED."""
+    until: float
+    """Until when, by the connection's clock, the gateway is known to understand it; -inf: not yet, inf: not asked."""
+    decode: Callable[[bytes], Message]
+    """The response from its bytes; the synchronous channel does it by itself."""
+    encode: Callable[[Message], bytes] | None = None
+    """The request as the gateway reads it, if that is not as it is."""
 
     @property
     def method(self) -> Method:
@@ -66,7 +84,7 @@ class Connection:
         sleep: Callable[[float], Any],
         *,
         tokens: TokenSource | None = None,
-        trust: bool = False,
+        schema: SchemaPolicy | None = None,
         root_certificates: bytes | None = None,
         client_certificate: ClientCertificate | None = None,
         channel_options: Sequence[ChannelOption] = (),
@@ -81,7 +99,8 @@ class Connection:
         self.given_tokens = tokens
         self.tokens: TokenSource = tokens if tokens is not None else token_source(settings)
         """Where the token comes from, unless a derived client has a source of its own."""
-        self.trust = trust or settings.target.loopback
+        self.given_schema = schema
+        self.schema = checked_policy(schema, settings)
         if ledger is not None:
             one_with(_LEDGER, "journal", ledger, "give Journal(path)")
         self.ledger: Ledger = ledger if ledger is not None else RecentKeys()
@@ -89,8 +108,8 @@ class Connection:
             one_with(("call",), "observer", observer, "give an object with the method call, e.g. OpenTelemetry()")
         self.observer = observer
         self.closed = False
-        self.links: dict[str, Link] = {}
-        """What `link` has made, by path: empty again once the channel is no longer to be used."""
+        self.links: dict[object, Link] = {}
+        """What `link` has made, by the key of the method: empty again once the channel is no longer to be used."""
         self.budget = Budget()
         self.pauses: dict[str | None, float] = {}
         """Organization → until when, by `clock`, the server wants to be left alone with it."""
@@ -101,41 +120,84 @@ class Connection:
         """Waits so many seconds; with asyncio, to be awaited."""
         self.loop: Any = None
         """The event loop that the channel belongs to, if it is asyncio's."""
+        self.asking: asyncio.Lock | None = None
+        """Held by the task that asks for the gateway's schema."""
         self.identity = os.urandom(16).hex()
         self._opener = opener
         self._tls = {"root_certificates": root_certificates, "client_certificate": client_certificate}
         self._channel_options = check_options(channel_options)
         self._channel: Any = None
+        self._truth: Truth | None = None
         self._lock = Lock()
         _CONNECTIONS[self.identity] = self
+
+    @property
+    def truth(self) -> Truth:
+        """What the gateway's own schema means for calls; for connections that do not trust the compiled one."""
+        from invora_grpc.schema.cache import VARIABLE, SchemaCache
+        from invora_grpc.schema.policy import Truth
+
+        with self._lock:
+            if self._truth is None:
+                target = self.settings.target
+                # The port of a server on loopback belongs to another one tomorrow, so that needs to be asked for.
+                disk = None if target.loopback and VARIABLE not in os.environ else SchemaCache()
+                self._truth = Truth(self.schema, target.url, target.address, lambda: self.clock(), disk)
+            return self._truth
 
     def link(self, method: Method) -> Link:
         """The RPC over this connection's channel, which is opened for the first one.
 
-        Raises ClosedError, UnconfirmedSchema, and ImportError where the message classes cannot be loaded.
+        Unless the compiled schema is trusted, `verified` has the last word before it is sent. Raises ClosedError, and
+        ImportError where the message classes cannot be loaded.
         """
-        found = self.links.get(method.path)
+        found = self.links.get(method.key)
         if found is not None:
             return found
-        if method.origin == "documented" and not self.trust and not self.closed:
-            raise UnconfirmedSchema(method.path)
-        binding = bind(method)
-        plan = key_plan(method)
-        incoming = "stream" if method.client_streaming else "unary"
-        outgoing = "stream" if method.server_streaming else "unary"
+        until = float("inf") if self.schema == "trust" else float("-inf")
+        return self._linked(method, method.path, until)
+
+    def verified(self, method: Method) -> Link:
+        """The RPC as the gateway understands it, all that `truth` wanted being known. Raises SchemaError."""
+        found = self.links.get(method.key)
+        if found is not None and found.until > self.clock():
+            return found
+        decision = self.truth.decision(bind(method))
+        return self._linked(method, decision.path, decision.until, decision)
+
+    def _linked(self, method: Method, path: str, until: float, decision: Decision | None = None) -> Link:
+        binding, plan = bind(method), key_plan(method)
+        decode = (decision.decode if decision is not None else None) or binding.response_class.FromString
+        # Where reading fails, asyncio's channel tells nobody, and hands out None for the answer.
+        deserializer = decode if self.loop is None else None
         with self._lock:
-            if self.closed:
-                raise ClosedError(f"{method.path}: the client is closed; make a new one")
-            obstacles = _OBSTACLES if self.loop is None else _OBSTACLES + _AIO_OBSTACLES
-            if obstacles:
-                raise ClosedError(f"{method.path}: {obstacles[0]}")
-            if self._channel is None:
-                self._channel = self._opener(self.settings.target, **self._tls, options=self._channel_options)
-            open_call = getattr(self._channel, f"{incoming}_{outgoing}")
-            send = open_call(method.path, response_deserializer=binding.response_class.FromString)
-            link = Link(binding, send, retry_class(method, plan is not None), plan)
-            self.links[method.path] = link
+            send = getattr(self._opened(path), method.arity)(path, response_deserializer=deserializer)
+            kind = retry_class(method, plan is not None)
+            encode = decision.encode if decision is not None else None
+            link = Link(binding, path, send, kind, plan, until, decode, encode)
+            self.links[method.key] = link
         return link
+
+    def channel(self) -> Any:
+        """The channel, opened if it is not yet. Raises ClosedError."""
+        with self._lock:
+            return self._opened(self.settings.target.url)
+
+    def _opened(self, subject: str) -> Any:
+        if self.closed:
+            raise ClosedError(f"{subject}: the client is closed; make a new one")
+        obstacles = _OBSTACLES if self.loop is None else _OBSTACLES + _AIO_OBSTACLES
+        if obstacles:
+            raise ClosedError(f"{subject}: {obstacles[0]}")
+        if self._channel is None:
+            self._channel = self._opener(self.settings.target, **self._tls, options=self._channel_options)
+        return self._channel
+
+    def suspect(self) -> None:
+        """Forget what the gateway's schema is if its connection is gone: the next one may lead to another gateway."""
+        if not self.connected():
+            self.links.clear()
+            self.truth.forget()
 
     def connected(self) -> bool:
         """Whether the channel is up; True where that cannot be told, as the answer that promises less."""
@@ -161,6 +223,7 @@ class Connection:
     def forget_channel(self) -> None:
         """Let the next call open another channel: this one belongs to an event loop that is closed."""
         self.links = {}
+        self.asking = None
         self._channel = None
         self.inflight = deque()  # calls that are left over from before count down their own
 
@@ -174,6 +237,7 @@ class Connection:
                 _AIO_OBSTACLES.append(AIO_FORK_OBSTACLE)
         self._lock = Lock()
         self.budget = Budget()
+        self._truth = None  # its lock may be held for ever
         self.forget_channel()
 
     # --- tenants that a server wants to be left alone -------------------------------------------------------------
@@ -216,18 +280,24 @@ class Connection:
             else None,  # as an argument it would hide the token
             "root_certificates": self._tls["root_certificates"],
             "channel_options": self._channel_options,
-            "trust": self.trust,
+            "schema": self.given_schema,
             "ledger": None if isinstance(self.ledger, RecentKeys) else self.ledger,
             "observer": self.observer,
         }
         return _restore, (self.identity, self._opener, self.sleep, plain)
 
 
-def trusts(schema: str) -> bool:
-    """Whether a schema policy trusts the compiled schema. Raises ConfigError for an unknown one."""
-    if schema not in ("verify", "trust"):
-        raise ConfigError("schema", schema, "use verify or trust", "is no policy")
-    return schema == "trust"
+def checked_policy(schema: str | None, settings: Settings) -> SchemaPolicy:
+    """The schema policy: what was given, else "trust" for a gateway on loopback and "verify" for all others.
+
+    Raises ConfigError for an unknown one.
+    """
+    if schema is None:
+        return "trust" if settings.target.loopback else "verify"
+    for policy in SCHEMA_POLICIES:
+        if schema == policy:
+            return policy
+    raise ConfigError("schema", schema, f"use {', '.join(SCHEMA_POLICIES)}", "is no policy")
 
 
 _LEDGER: Final = ("claim", "done", "failed", "unknown")

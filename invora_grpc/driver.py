@@ -6,12 +6,13 @@ This room sends, waits, and asks for tokens. It decides nothing: that is `invora
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from invora_grpc.attempt import Attempt
+from invora_grpc.attempt import ALWAYS, Attempt
+from invora_grpc.call import CallOptions, question
 from invora_grpc.catalog import Method
 from invora_grpc.config import Secret
 from invora_grpc.connection import Connection, Link
@@ -20,17 +21,22 @@ from invora_grpc.idempotency import Claim, Ledger, RecentKeys
 from invora_grpc.retry import Look, Pause, Reconciliation, Renew, Step, Steps, reconcile, recover
 from invora_grpc.status import OutcomeUnknown, RpcError
 
+if TYPE_CHECKING:
+    from invora_grpc.schema.descriptors import Schema
+
 __all__ = [
     "aclaim",
     "aend",
     "arecovered",
     "asend",
+    "averified",
     "awaited",
     "cancelled_by_others",
     "end",
     "linked",
     "recovered",
     "send",
+    "verified",
     "waited",
 ]
 
@@ -55,11 +61,19 @@ def waited(call: Attempt, started: float) -> float | None:
 
 
 def send(call: Attempt, timeout: float | None) -> Any:
-    """One try of a unary call: the response, or the typed error. Raises what is neither."""
-    options, inflight = call.options, call.connection.inflight
+    """One try of a unary call: the response, or the typed error. Raises what is neither, and SchemaError, before
+    anything is sent, if the gateway's schema is in the way."""
+    options, inflight, link = call.options, call.connection.inflight, call.link
+    begun = call.connection.clock()
+    if link.until != ALWAYS and call.unsure(begun):
+        if (refusal := verified(call, timeout)) is not None:
+            return refusal
+        timeout, link = call.rest(timeout, begun), call.link
+        begun = call.connection.clock()
+    data = call.data if link.encode is None else call.encoded()
     inflight.append(None)
     try:
-        answer = call.link.send(call.data, timeout, call.metadata(), None, options.wait_for_ready, options.compression)
+        answer = link.send(data, timeout, call.metadata(), None, options.wait_for_ready, options.compression)
     except BaseException as error:
         failure = error
     else:
@@ -67,13 +81,43 @@ def send(call: Attempt, timeout: float | None) -> Any:
         return answer
     finally:
         inflight.pop()
-    return call.failed(failure)
+    return send(call, call.rest(timeout, begun)) if call.elsewhere(answer := call.failed(failure)) else answer
+
+
+def verified(call: Attempt, timeout: float | None) -> RpcError | None:
+    """See to it that the gateway understands the call, by asking for its schema if need be. One caller at a time asks.
+
+    Returns the typed error of what went wrong with asking: the call was not sent then, and may be tried again. Raises
+    SchemaError if it must not be sent.
+    """
+    from invora_grpc.schema.asking import reflect  # not for clients that trust the compiled schema
+    from invora_grpc.schema.reflection import ReflectionError
+
+    connection, method = call.connection, call.link.method
+    truth, begun = connection.truth, connection.clock()
+    if not truth.lock.acquire(timeout=-1 if timeout is None else timeout):
+        return call.unsent("the gateway has not yet answered what its schema is")
+    try:
+        connection.suspect()
+        while wanted := truth.wanted(method):
+            try:
+                truth.learn(wanted, reflect(connection.channel(), **call.question(wanted, timeout, begun)))
+            except ReflectionError as error:
+                if not truth.refused(error):
+                    return call.unseen(error)
+        call.link = connection.verified(method)
+    finally:
+        truth.lock.release()
+    return None
 
 
 def recovered(call: Attempt, error: RpcError, started: float, again: Try) -> Any:
     """What comes of a call whose first try failed. Raises its error, or OutcomeUnknown."""
     if call.settled(error):
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # else a cycle: its traceback holds this frame
     outcome = call.in_doubt(started)
     try:
         return _drive(recover(outcome, error), call, again)
@@ -128,11 +172,34 @@ def _carry_out(step: Step, call: Attempt, again: Try) -> Any:
     return again(call.left())
 
 
+def reflected(connection: Connection, options: CallOptions, services: Iterable[str] | None, metadata: object) -> Schema:
+    """The gateway's own schema. Asked once more with a fresh token if the gateway refuses the one that it got."""
+    from invora_grpc.schema.asking import reflect
+    from invora_grpc.schema.descriptors import Schema
+    from invora_grpc.schema.reflection import ReflectionError
+
+    url, secret = connection.settings.target.url, options.peek() or options.tokens.token()
+    try:
+        served = reflect(connection.channel(), **question(options, secret, services, metadata, url))
+    except ReflectionError as error:
+        renewed = options.tokens.token(force=True, rejected=secret) if error.reason == "unauthenticated" else secret
+        if renewed == secret:
+            raise
+        served = reflect(connection.channel(), **question(options, renewed, services, metadata, url))
+    return Schema(served.files, source=url, listed=served.listed, failures=served.failures)
+
+
 # --- asyncio ------------------------------------------------------------------------------------------------------
 
 
 def linked(connection: Connection, method: Method) -> Link:
     """The RPC over a channel of the running event loop. Raises ConfigError if the client's own is another one."""
+    own_loop(connection)
+    return connection.links.get(method.key) or connection.link(method)
+
+
+def own_loop(connection: Connection) -> None:
+    """See to it that the channel is, or will be, one of the running event loop. Raises ConfigError."""
     loop = asyncio.get_running_loop()
     if connection.loop is not loop:
         if connection.loop is not None and not connection.loop.is_closed():
@@ -140,7 +207,6 @@ def linked(connection: Connection, method: Method) -> Link:
             raise ConfigError("event loop", None, hint, "is another one than that of this client's first call")
         connection.forget_channel()
         connection.loop = loop
-    return connection.links.get(method.path) or connection.link(method)
 
 
 def cancelled_by_others(error: BaseException) -> bool:
@@ -172,11 +238,18 @@ async def _token(call: Attempt, timeout: float | None, *refused: Any) -> Secret:
 
 async def asend(call: Attempt, timeout: float | None) -> Any:
     """As `send`, for the channel of asyncio."""
-    options, inflight = call.options, call.connection.inflight
+    options, inflight, link = call.options, call.connection.inflight, call.link
+    begun = call.connection.clock()
+    if link.until != ALWAYS and call.unsure(begun):
+        if (refusal := await averified(call, timeout)) is not None:
+            return refusal
+        timeout, link = call.rest(timeout, begun), call.link
+        begun = call.connection.clock()
+    data = call.data if link.encode is None else call.encoded()
     inflight.append(None)
     try:
-        answer = await call.link.send(
-            call.data,
+        answer = await link.send(
+            data,
             timeout=timeout,
             metadata=call.metadata(),
             wait_for_ready=options.wait_for_ready,
@@ -185,17 +258,50 @@ async def asend(call: Attempt, timeout: float | None) -> Any:
     except BaseException as error:
         failure = error
     else:
-        call.worked()
-        return answer
+        message = call.read(answer)
+        if not isinstance(message, RpcError):
+            call.worked()
+        return message
     finally:
         inflight.pop()
-    return call.cut() if cancelled_by_others(failure) else call.failed(failure)
+    if cancelled_by_others(failure):
+        return call.cut()
+    return await asend(call, call.rest(timeout, begun)) if call.elsewhere(answer := call.failed(failure)) else answer
+
+
+async def averified(call: Attempt, timeout: float | None) -> RpcError | None:
+    """As `verified`, with one task at a time asking."""
+    from invora_grpc.schema.asking import areflect
+    from invora_grpc.schema.reflection import ReflectionError
+
+    connection, method = call.connection, call.link.method
+    truth, begun = connection.truth, connection.clock()
+    asking = connection.asking = connection.asking or asyncio.Lock()
+    waiting = asyncio.timeout(timeout)
+    try:
+        async with waiting, asking:
+            connection.suspect()
+            while wanted := truth.wanted(method):
+                try:
+                    truth.learn(wanted, await areflect(connection.channel(), **call.question(wanted, timeout, begun)))
+                except ReflectionError as error:
+                    if not truth.refused(error):
+                        return call.unseen(error)
+            call.link = connection.verified(method)
+    except TimeoutError:
+        if waiting.expired():
+            return call.unsent("the gateway has not yet answered what its schema is")
+        raise
+    return None
 
 
 async def arecovered(call: Attempt, error: RpcError, started: float, again: AsyncTry) -> Any:
     """As `recovered`."""
     if call.settled(error):
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # else a cycle: its traceback holds this frame
     outcome = call.in_doubt(started)
     try:
         return await _adrive(recover(outcome, error), call, again)
@@ -285,3 +391,23 @@ async def _acarry_out(step: Step, call: Attempt, again: AsyncTry) -> Any:
         look.secret = look.options.peek() or await _token(look, call.left())
         return await asend(look, look.options.timeout if call.deadline is None else call.left())
     return await again(call.left())
+
+
+async def areflected(
+    connection: Connection, options: CallOptions, services: Iterable[str] | None, metadata: object
+) -> Schema:
+    """As `reflected`."""
+    from invora_grpc.schema.asking import areflect
+    from invora_grpc.schema.descriptors import Schema
+    from invora_grpc.schema.reflection import ReflectionError
+
+    own_loop(connection)
+    url, secret = connection.settings.target.url, options.peek() or await options.tokens.token()
+    try:
+        served = await areflect(connection.channel(), **question(options, secret, services, metadata, url))
+    except ReflectionError as error:
+        renewed = await options.tokens.token(True, secret) if error.reason == "unauthenticated" else secret
+        if renewed == secret:
+            raise
+        served = await areflect(connection.channel(), **question(options, renewed, services, metadata, url))
+    return Schema(served.files, source=url, listed=served.listed, failures=served.failures)

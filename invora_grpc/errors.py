@@ -21,6 +21,8 @@ __all__ = [
     "ConfigError",
     "InvoraError",
     "RequestError",
+    "SchemaDriftError",
+    "SchemaError",
     "SignInError",
     "UnconfirmedSchema",
     "closest",
@@ -197,8 +199,12 @@ class ClosedError(InvoraError):
     """A call on a client that was closed, or that shares its channel with one that was."""
 
 
-class UnconfirmedSchema(InvoraError):
-    """A documented RPC was about to go to a real gateway, with field numbers that no gateway has confirmed.
+class SchemaError(InvoraError):
+    """A call is not sent, because of the gateway's schema or of what keeps it from being known."""
+
+
+class UnconfirmedSchema(SchemaError):
+    """A documented RPC was about to go to a gateway that does not confirm its field numbers by server reflection.
 
     The public guides name such RPCs without their numbers; a wrong one would put a value into another field. Nothing
     was sent.
@@ -209,13 +215,40 @@ class UnconfirmedSchema(InvoraError):
 
     def __init__(self, method: str) -> None:
         super().__init__(
-            f"{method}: its field numbers are provisional, and not confirmed by this gateway; nothing was sent. "
-            "Use the sandbox, or a client made with schema='trust' if you have compared them yourself"
+            f"{method}: its field numbers are provisional, and this gateway offers no server reflection to confirm "
+            "them; nothing was sent. Use the sandbox, or a client made with schema='trust' if you have compared them "
+            "yourself"
         )
         self.method = method
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.method,))
+
+
+class SchemaDriftError(SchemaError):
+    """The gateway's schema is another than the compiled one, in a way that would lose or misplace values.
+
+    Nothing was sent.
+    """
+
+    method: str
+    """The full path, `/package.Service/Method`."""
+    endpoint: str
+    """The gateway's URL."""
+    verdict: str
+    """`adaptable` or `incompatible`."""
+    differences: tuple[str, ...]
+    """What differs, a sentence each, the worst first."""
+    hint: str
+    """The way out."""
+
+    def __init__(self, method: str, endpoint: str, verdict: str, differences: Iterable[str], hint: str) -> None:
+        self.method, self.endpoint, self.verdict, self.hint = method, endpoint, verdict, hint
+        self.differences = tuple(one_line(text, 300) for text in differences)
+        told = "; ".join(self.differences[:3])
+        more = f"; and {len(self.differences) - 3} more" if len(self.differences) > 3 else ""
+        text = f"{method}: not sent, since {endpoint} has another schema: {told}{more}. {hint}"
+        super().__init__(one_line(text, 2000))
 
 
 def _line(name: str, value: str | None, problem: str, hint: str) -> str:

@@ -21,7 +21,7 @@ _ALIAS = re.compile(r"\b_\w+\.")
 _SHORT = 88
 
 
-@functools.cache
+@functools.lru_cache(4096)
 def explain(method: Method) -> str:
     """The documentation of an RPC: what it does, path, scope, origin; how it is called, and what its fields mean."""
     found = _stub(method)
@@ -32,7 +32,9 @@ def explain(method: Method) -> str:
 
 
 def _stub(method: Method) -> ast.ClassDef | None:
-    """The class of the RPC in the stub of its service."""
+    """The class of the RPC in the stub of its service; None if it is of no compiled schema, or without stubs."""
+    if method.schema is not None:
+        return None
     file = catalog().service(method.service).file.removeprefix("invora/").removesuffix(".proto").replace("-", "_")
     try:
         classes = _classes(f"{file}_client.pyi")

@@ -22,8 +22,8 @@ from typing import Any, Final, Protocol
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from invora_grpc.call import bind, message_class
-from invora_grpc.catalog import Method, catalog
+from invora_grpc.call import bind, siblings
+from invora_grpc.catalog import Method
 from invora_grpc.errors import ConfigError, RequestError
 from invora_grpc.kinds import descriptor_of, is_map
 from invora_grpc.likeness import agrees, copy_shared, holds, record_in
@@ -107,7 +107,7 @@ class KeyPlan:
 
     def lookup_request(self, key: str) -> Message:
         """The request of `lookup` that asks for the whole record under this key."""
-        request: Any = message_class(self.lookup.request)()
+        request: Any = bind(self.lookup).request_class()
         setattr(request, self.name, key)
         view = descriptor_of(request).fields_by_name.get("view")
         if view is not None and view.enum_type is not None and "VIEW_FULL" in view.enum_type.values_by_name:
@@ -126,7 +126,7 @@ class KeyPlan:
         if len(things) != len(found):
             return None
         for thing, answer in zip(things, found, strict=True):
-            record = record_in(answer)
+            record = record_in(answer, self.name)
             if record is None or not (holds(record, thing) if self.many else agrees(record, thing, self.name)):
                 return None
         response = response_class()
@@ -142,7 +142,7 @@ class KeyPlan:
             yield getattr(message, self.holder) if self.holder else message
 
 
-@functools.cache
+@functools.lru_cache(4096)
 def key_plan(method: Method) -> KeyPlan | None:
     """Where the method's requests have their keys; None if it is no create whose key its caller may choose.
 
@@ -152,7 +152,7 @@ def key_plan(method: Method) -> KeyPlan | None:
     rule = method.http
     if method.name not in _CREATES or method.streaming or rule is None or rule.verb != "POST" or "{" in rule.path:
         return None
-    lookup = next((m for m in catalog().service(method.service).methods if m.name == "Get" and not m.streaming), None)
+    lookup = next((m for m in siblings(method) if m.name == "Get" and not m.streaming), None)
     if lookup is None:
         return None
     request, asked = (descriptor_of(kind) for kind in (bind(method).request_class, bind(lookup).request_class))

@@ -62,8 +62,10 @@ def holds(record: Message, sent: Message) -> bool:
     return True
 
 
-def record_in(answer: Message) -> Message | None:
-    """What a Get found: the one message in its response."""
+def record_in(answer: Message, key: str) -> Message | None:
+    """What a Get found: the one message in its response, or the response itself if it has the record's key."""
+    if key in descriptor_of(answer).fields_by_name:
+        return answer
     inside = [value for _, value in answer.ListFields() if isinstance(value, Message)]
     return inside[0] if len(inside) == 1 else None
 
@@ -122,7 +124,9 @@ def _same(sent: Any, kept: Any) -> bool:
 
 
 def copy_shared(source: Message, target: Message) -> None:
-    """Copy the fields that both messages have under one name and type."""
+    """Copy the fields that both messages have under one name and type; all, if they are of one type."""
+    if type(source) is type(target):
+        return target.CopyFrom(source)
     own = descriptor_of(target).fields_by_name
     for descriptor, value in source.ListFields():
         field = own.get(descriptor.name)

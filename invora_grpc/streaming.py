@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
@@ -22,7 +22,7 @@ from google.protobuf.message import Message
 
 from invora_grpc.attempt import Attempt, broken
 from invora_grpc.call import Binding, request
-from invora_grpc.driver import end, recovered, send, waited
+from invora_grpc.driver import end, recovered, send, verified, waited
 from invora_grpc.errors import RequestError
 from invora_grpc.status import RpcError
 from invora_grpc.tree import Rpc, documented
@@ -60,6 +60,7 @@ class Requests:
     def __init__(self, binding: Binding, given: Iterable[object]) -> None:
         self._binding = binding
         self._given = iter(given)
+        self.encode: Callable[[Message], bytes] = Message.SerializeToString
         self.failure: BaseException | None = None
         self.sent = 0
         self.active_at = 0.0
@@ -71,7 +72,7 @@ class Requests:
     def __next__(self) -> bytes:
         self.active_at = float("inf")
         try:
-            message = request(self._binding, next(self._given), {})
+            data = self.encode(request(self._binding, next(self._given), {}))
         except StopIteration:
             raise
         except BaseException as error:
@@ -82,7 +83,7 @@ class Requests:
         finally:
             self.active_at = time.monotonic()
         self.sent += 1
-        return message.SerializeToString()
+        return data
 
 
 class Feed:
@@ -154,6 +155,8 @@ class Stream(Generic[R]):
         self._call = call
         self._requests = requests
         self._rendezvous: Any = None
+        self._refusal: RpcError | None = None
+        """Why it could not be opened, until whoever waits for it is told."""
         self._opening = threading.Lock()
         self._inflight: deque[None] | None = None
         """Where this stream is counted as under way."""
@@ -177,7 +180,10 @@ class Stream(Generic[R]):
             if isinstance(answer, RpcError):
                 if self._requests is not None or not first:
                     raise broken(self._call, answer, 1 if self._requests is None else self._requests.sent)
-                answer = recovered(self._call, answer, self._started, self._reopen)
+                if self._call.elsewhere(answer):
+                    answer = self._reopen(self._call.options.stream_timeout)
+                if isinstance(answer, RpcError):
+                    answer = recovered(self._call, answer, self._started, self._reopen)
         except BaseException as error:
             self._finish(error)
             raise
@@ -198,9 +204,9 @@ class Stream(Generic[R]):
         feed = self._feed()
         if feed.finished:
             raise RequestError("request", type(given), "open another stream", "came after done()")
-        data = request(self._call.link.binding, given, fields).SerializeToString()
+        message = request(self._call.link.binding, given, fields)
         self._open()
-        if not feed.put(data):
+        if not feed.put(self._call.encoded(message)):
             for _ in self:  # what comes now is the error that ended the stream, if it was one
                 pass
             raise RequestError("request", type(given), "open another stream", "came after the end of the stream")
@@ -275,9 +281,18 @@ class Stream(Generic[R]):
 
     def _start(self, timeout: float | None) -> None:
         call, options = self._call, self._call.options
+        begun = call.connection.clock()
+        if call.unsure(begun):
+            if (refusal := verified(call, timeout)) is not None:
+                if self._requests is not None:
+                    raise refusal
+                self._refusal = refusal  # a read is tried again, as after any failure
+                return
+            timeout = call.rest(timeout, begun)
+        data = call.data if call.link.encode is None else call.encoded()
         try:
             self._rendezvous = call.link.send(
-                call.data, timeout, call.metadata(), None, options.wait_for_ready, options.compression
+                data, timeout, call.metadata(), None, options.wait_for_ready, options.compression
             )
         except BaseException as error:
             failure = error
@@ -297,6 +312,9 @@ class Stream(Generic[R]):
     def _receive(self) -> Any:
         """The next message, _END, or the typed error."""
         failure: BaseException
+        if self._refusal is not None:
+            refusal, self._refusal = self._refusal, None
+            return refusal
         self._waiting_since = time.monotonic()
         try:
             return next(self._rendezvous)
@@ -354,8 +372,13 @@ class StreamRpc(Rpc):
         if not self.method.client_streaming:
             return Stream(new(request(link.binding, given, fields), None), None)
         refuse_fields(fields)
-        given = Feed() if given is None else Requests(link.binding, checked_requests(link.binding, given))
-        return Stream(new(None, None, given), given)
+        if given is None:
+            feed = Feed()
+            return Stream(new(None, None, feed), feed)
+        requests = Requests(link.binding, checked_requests(link.binding, given))
+        call = new(None, None, requests)
+        requests.encode = call.encoded
+        return Stream(call, requests)
 
 
 class ClientStreamRpc(Rpc):
@@ -372,6 +395,7 @@ class ClientStreamRpc(Rpc):
         refuse_fields(fields)
         requests = Requests(link.binding, checked_requests(link.binding, given))
         call = Attempt(self._connection, self._options, link, None, None, requests)
+        requests.encode = call.encoded
         try:
             call.watch()
             answer = send(call, waited(call, call.connection.clock()))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from invora_grpc.arguments import one_with
 from invora_grpc.auth import a_source, peek_of
 from invora_grpc.call import UNSET, CallOptions, changed, no_token, organization
 from invora_grpc.catalog import Method, Service, catalog
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from invora_grpc.auth import TokenSource
     from invora_grpc.retry import Retry
+    from invora_grpc.schema.descriptors import Schema
 
 __all__ = ["Area", "Client", "Module", "Rpc", "documented"]
 
@@ -50,7 +52,7 @@ def documented(text: str | None) -> Any:
 class Rpc:
     """One RPC of a client."""
 
-    __slots__ = ("__weakref__", "_connection", "_options", "method")
+    __slots__ = ("__weakref__", "_connection", "_key", "_options", "method")
 
     method: Method
     """The RPC in the catalog: path, types, HTTP rule, scope and origin."""
@@ -58,6 +60,7 @@ class Rpc:
     def __init__(self, connection: Connection, options: CallOptions, method: Method) -> None:
         self._connection = connection
         self._options = options
+        self._key = method.key
         self.method = method
 
     def __repr__(self) -> str:
@@ -190,7 +193,7 @@ class Client(_Node):
         idempotency_key: str | None = UNSET,
         retry: bool | Retry = UNSET,
         wait_for_ready: bool | None = UNSET,
-        compression: Compression | str | None = UNSET,
+        compression: Literal["gzip", "deflate", "none"] | Compression | None = UNSET,
         tokens: TokenSource = UNSET,
     ) -> Self:
         """The same client with other options for every call; what is not given stays as it is.
@@ -217,12 +220,12 @@ class Client(_Node):
             options = self._with_source(options, tokens)
         return self._derived(self._connection, options)
 
-    def service(self, name: str) -> Area:
-        """A service by its full name, e.g. "invora.billing.customers.v2.CustomerService", or by "module.area".
-
-        Raises RequestError, with the nearest names, if the catalog has no such service.
-        """
-        return Area(self, catalog().service(name))
+    def _area(self, name: str, schema: Schema | None) -> Area:
+        """A service of the catalog, or of a schema that was not compiled in."""
+        if schema is None:
+            return Area(self, catalog().service(name))
+        one_with(("service", "message_class"), "schema", schema, 'give "server", or a Schema as reflect() returns it')
+        return Area(self, schema.service(name))
 
     def _rpc(self, method: Method) -> Rpc:
         return self._kinds[method.streaming](self._connection, self._options, method)

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from gateway import abort, running_gateway
 from sandbox_fixture import Running
 
 from invora_grpc.catalog import catalog
@@ -113,6 +115,38 @@ def test_bad_input_is_one_line_with_the_way_out(demo: Running, arguments: list[s
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert [word for word in words if word not in result.stderr] == []
+
+
+@pytest.mark.parametrize(
+    ("rpc", "fields", "words"),
+    [
+        (
+            "simple.invoices.create",
+            ["key=order 1"],
+            [
+                "`invora call simple.invoices.get 'key=order 1'` looks it up",
+                "with 'key=order 1' makes no second record",
+            ],
+        ),
+        ("simple.invoices.create", ["changes.currency_code=SAR"], ["`invora call simple.invoices.get key=0"]),
+        ("billing.events.create", ["event.transaction_id=T"], ["with event.transaction_id=T makes no second record"]),
+        (
+            "billing.events.batch_create",
+            ["events[0].transaction_id=T", "events[1].transaction_id=U"],
+            ["transaction_id=T` looks it up, and so on for 1 more)"],
+        ),
+        ("simple.invoices.update", ["key=K"], ["(`invora call simple.invoices.get key=K` looks it up)"]),
+        ("billing.customers.create", ["input.external_id=a"], ["look at the record before you repeat it"]),
+    ],
+)
+def test_a_write_in_doubt_says_what_to_run(rpc: str, fields: list[str], words: list[str]) -> None:
+    with running_gateway() as gateway:
+        gateway.answers[catalog().method(rpc).path] = abort(grpc.StatusCode.INTERNAL, "broken")
+        result = invora("call", rpc, *fields, "--endpoint", gateway.url, INVORA_TOKEN="t0k3n")
+    assert result.returncode == 64 + grpc.StatusCode.INTERNAL.value[0]
+    assert result.stderr.startswith("error: outcome unknown") and result.stderr.count("\n") == 1
+    assert [word for word in words if word not in result.stderr] == []
+    assert "reconcile" not in result.stderr
 
 
 def test_no_output_shows_a_secret(demo: Running) -> None:
@@ -221,8 +255,11 @@ def test_the_deadline_of_a_call_holds_for_streams_too() -> None:
     assert result.stderr.startswith("error: DEADLINE_EXCEEDED")
 
 
-def test_a_documented_rpc_is_not_sent_to_a_real_gateway() -> None:
-    result = invora("call", "simple.invoices.list", "--endpoint", "https://0.0.0.0:1", INVORA_TOKEN="x")
+def test_a_documented_rpc_is_not_sent_to_a_gateway_that_offers_no_reflection() -> None:
+    with running_gateway() as gateway:
+        options = ("--endpoint", gateway.url, "--schema", "verify")
+        result = invora("call", "simple.invoices.list", *options, INVORA_TOKEN="x")
+        assert gateway.received == []
     assert result.returncode == 2
     assert "provisional" in result.stderr
     assert "schema='trust'" in result.stderr

@@ -326,21 +326,30 @@ def test_the_names_of_the_package_are_pinned() -> None:
         assert getattr(getattr(invora_grpc, name), "__name__", name) == name
 
 
-def test_a_documented_rpc_goes_to_loopback_only_unless_it_is_trusted(gateway: Gateway) -> None:
+def test_a_documented_rpc_goes_to_no_gateway_that_offers_no_reflection_unless_it_is_trusted(gateway: Gateway) -> None:
     with (
-        Invora(endpoint=NO_LOOPBACK, token=SECRET) as real,
+        Invora(endpoint=gateway.url, token=SECRET, schema="verify") as client,
         pytest.raises(UnconfirmedSchema, match="nothing was sent") as caught,
     ):
-        real.simple.invoices.list()
+        client.simple.invoices.list()
+    assert gateway.received == []
     assert pickle.loads(pickle.dumps(caught.value)).method == caught.value.method
-    with Invora(endpoint=NO_LOOPBACK, token=SECRET, schema="trust") as trusting, pytest.raises(Unavailable):
+    with Invora(endpoint=gateway.url, token=SECRET, schema="trust") as trusting:
         trusting.simple.invoices.list()
-    with Invora(endpoint=NO_LOOPBACK, token=SECRET) as real, pytest.raises(Unavailable):
-        real.billing.customers.list()
+    with Invora(endpoint=gateway.url, token=SECRET) as on_loopback:
+        on_loopback.simple.invoices.list()
+    with Invora(endpoint=gateway.url, token=SECRET, schema="verify") as client:
+        client.billing.customers.list()
+
+
+def test_a_real_gateway_that_cannot_be_asked_for_its_schema_is_unavailable() -> None:
+    with Invora(endpoint=NO_LOOPBACK, token=SECRET) as real, pytest.raises(Unavailable, match="not sent") as caught:
+        real.with_options(retry=False).billing.customers.create(input={"external_id": "acme"})
+    assert caught.value.unsent
 
 
 def test_a_schema_policy_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ConfigError, match="schema: 'maybe' is no policy; use verify or trust"):
+    with pytest.raises(ConfigError, match="schema: 'maybe' is no policy; use verify, adapt, trust"):
         Invora(endpoint=NO_LOOPBACK, token=SECRET, schema="maybe")
 
 

@@ -17,6 +17,7 @@ from invora_grpc import (
     AlreadyExists,
     AsyncInvora,
     CallableToken,
+    ClosedError,
     ConfigError,
     DeadlineExceeded,
     Invora,
@@ -59,14 +60,14 @@ def parameters(member: Any) -> list[tuple[str, Any, Any]]:
 
 @pytest.mark.parametrize("pair", ["client", "unary", "stream", "client-stream", "stream object", "items", "pages"])
 def test_both_doors_have_the_same_surface(pair: str) -> None:
-    from invora_grpc import aio, client, paging, streaming
+    from invora_grpc import aio, client, paging, streaming, streaming_aio
 
     one, other = {
         "client": (Invora, AsyncInvora),
         "unary": (client.UnaryRpc, aio.AsyncUnaryRpc),
-        "stream": (streaming.StreamRpc, aio.AsyncStreamRpc),
-        "client-stream": (streaming.ClientStreamRpc, aio.AsyncClientStreamRpc),
-        "stream object": (streaming.Stream, aio.AsyncStream),
+        "stream": (streaming.StreamRpc, streaming_aio.AsyncStreamRpc),
+        "client-stream": (streaming.ClientStreamRpc, streaming_aio.AsyncClientStreamRpc),
+        "stream object": (streaming.Stream, streaming_aio.AsyncStream),
         "items": (paging.Items, paging.AsyncItems),
         "pages": (paging.Pages, paging.AsyncPages),
     }[pair]
@@ -152,6 +153,15 @@ def test_metadata_that_must_not_be_sent_is_refused_without_showing_its_value(
     with pytest.raises(ConfigError, match=words) as caught:
         client.with_options(metadata=metadata)
     assert "break" not in str(caught.value)
+
+
+def test_metadata_may_be_as_large_as_leaves_room_for_the_clients_own(client: Any) -> None:
+    pairs = [("x-big", "secret" * 1000), ("x-raw-bin", b"\0" * 6210)]  # 12 288 bytes, as each pair counts 32 more
+    client.with_options(metadata=pairs)
+    said = r"^metadata: has 12289 bytes, most of them in x-raw-bin; give at most 12288 bytes in all"
+    with pytest.raises(ConfigError, match=said) as caught:
+        client.with_options(metadata=[*pairs[:1], ("x-raw-bin", b"\0" * 6211)])
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -290,6 +300,27 @@ def test_the_record_of_a_write_in_doubt_can_be_looked_at(door: Door, client: Any
         door.call(client.simple.invoices.update, key="K", concurrency_stamp="1", changes={"currency_code": "SAR"})
     outcome = door.reconcile(caught.value)
     assert (outcome.happened, gateway.received[-1].request.key) == (None, "K")
+
+
+@pytest.mark.parametrize(
+    ("rpc", "fields", "way"),
+    [
+        ("create", {}, "look 'K' up with simple.invoices.get, or send the same create again under that key"),
+        ("update", {"concurrency_stamp": "1"}, "look 'K' up with simple.invoices.get"),
+    ],
+)
+def test_a_closed_client_says_how_to_find_out_without_it(
+    door: Door, client: Any, gateway: Gateway, rpc: str, fields: dict[str, str], way: str
+) -> None:
+    gateway.answers[INVOICES + "Get"] = down = abort(grpc.StatusCode.UNAVAILABLE, "reset")
+    gateway.answers[INVOICES + "Create"] = gateway.answers[INVOICES + "Update"] = down
+    with pytest.raises(OutcomeUnknown) as caught:
+        door.call(getattr(client.simple.invoices, rpc), key="K", changes={"currency_code": "SAR"}, **fields)
+    door.end(client)
+    with pytest.raises(ClosedError, match="still unknown; with a new client, ") as closed:
+        door.reconcile(caught.value)
+    assert way in str(closed.value)
+    assert ("create again" in str(closed.value)) is (rpc == "create")
 
 
 def test_a_key_with_another_payload_is_refused_before_it_is_sent(door: Door, client: Any, gateway: Gateway) -> None:

@@ -26,8 +26,10 @@ from grpc_status import rpc_status
 
 import invora_grpc
 from invora_grpc import status
+from invora_grpc.cli.calling import InDoubt
 from invora_grpc.errors import ConfigError, InvoraError, RequestError, SignInError, one_line, shown
-from invora_grpc.status import RpcError, from_rpc_error, from_status
+from invora_grpc.schema.reflection import ReflectionError
+from invora_grpc.status import OutcomeUnknown, RpcError, from_rpc_error, from_status
 
 METHOD = "/invora.test.v1.Things/Get"
 Behaviour = Callable[[grpc.ServicerContext], None]
@@ -318,6 +320,7 @@ _ARGUMENTS: dict[str, Any] = {
     "status": 401,
     "numbers": (4, 7),
     "pages": 2,
+    "reason": "malformed",
     "page": 2,
     "items": 50,
     "keys": ("K",),
@@ -334,6 +337,10 @@ def _made(kind: type[InvoraError]) -> InvoraError:
     values = {one.name: _ARGUMENTS.get(one.name, f"<{one.name}>") for one in taken}
     if "cause" in values:
         values["cause"] = from_status(grpc.StatusCode.OUT_OF_RANGE, "gone", method=METHOD, org="o", request_id="r")
+    if "error" in values:
+        cause = from_status(grpc.StatusCode.UNAVAILABLE, "gone", method=METHOD)
+        reflection = ReflectionError("https://gateway", "timeout", ["v1: no answer"])
+        values["error"] = OutcomeUnknown(cause, keys=("K",)) if kind is InDoubt else reflection
     positional = [values.pop(one.name) for one in taken if one.kind is one.POSITIONAL_OR_KEYWORD]
     return kind(*positional, **values)
 

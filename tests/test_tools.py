@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from sandbox_fixture import Running
 
 BIN = Path(sys.executable).parent
@@ -67,6 +68,31 @@ def test_grpcurl_without_a_token_is_told_so(demo: Running) -> None:
     assert "Code: Unauthenticated" in result.stderr
 
 
+def fetch(demo: Running, out: Path) -> dict[str, FileDescriptorProto]:
+    """What `invora schema fetch` writes, by file name."""
+    run(sys.executable, "-m", "invora_grpc.cli", "schema", "fetch", "--endpoint", demo_url(demo), "--out", out)
+    return descriptors(out)
+
+
+def descriptors(path: Path) -> dict[str, FileDescriptorProto]:
+    found = FileDescriptorSet.FromString(path.read_bytes()).file
+    assert len({file.name for file in found}) == len(found)
+    return {file.name: file for file in found}
+
+
+def test_schema_fetch_writes_what_grpcurl_writes(demo: Running, tmp_path: Path) -> None:
+    run(BIN / "grpcurl", "-plaintext", "-protoset-out", tmp_path / "theirs", demo.grpc, "list")
+    theirs = descriptors(tmp_path / "theirs")
+    assert len(theirs) > 180
+    assert fetch(demo, tmp_path / "ours") == theirs
+
+
+def test_grpcurl_reads_what_schema_fetch_writes(demo: Running, tmp_path: Path) -> None:
+    fetch(demo, tmp_path / "ours")
+    listed = run(BIN / "grpcurl", "-plaintext", demo.grpc, "list")
+    assert run(BIN / "grpcurl", "-protoset", tmp_path / "ours", "list") == listed
+
+
 @pytest.fixture
 def buf(tmp_path: Path) -> list[str | Path]:
     """`buf curl` over HTTP/2 without TLS, away from the workspace of this project."""
@@ -76,6 +102,27 @@ def buf(tmp_path: Path) -> list[str | Path]:
 def test_buf_curl_lists_services_and_methods(demo: Running, buf: list[str | Path]) -> None:
     assert LIST.partition("/")[0] in run(*buf, "--list-services", demo_url(demo)).split()
     assert LIST in run(*buf, "--list-methods", f"{demo_url(demo)}").split()
+
+
+def test_schema_fetch_sees_the_methods_that_buf_curl_lists(
+    demo: Running, buf: list[str | Path], tmp_path: Path
+) -> None:
+    methods = {
+        f"{file.package}.{service.name}/{method.name}"
+        for file in fetch(demo, tmp_path / "ours").values()
+        for service in file.service
+        for method in service.method
+    }
+    assert methods == set(run(*buf, "--list-methods", demo_url(demo)).split())
+
+
+def test_buf_reads_what_schema_fetch_writes_and_finds_no_break(
+    demo: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch(demo, tmp_path / "ours.binpb")
+    run(BIN / "grpcurl", "-plaintext", "-protoset-out", tmp_path / "theirs.binpb", demo.grpc, "list")
+    monkeypatch.chdir(tmp_path)  # away from the workspace of this project
+    run(BIN / "buf", "breaking", "ours.binpb", "--against", "theirs.binpb")
 
 
 def test_buf_curl_calls_a_list_with_the_headers_of_the_guide(demo: Running, buf: list[str | Path]) -> None:

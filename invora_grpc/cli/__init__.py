@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from invora_grpc.cli.options import connection
+from invora_grpc.cli.schema import schema
 from invora_grpc.errors import InvoraError
 from invora_grpc.sandbox import launch
 
@@ -44,6 +46,9 @@ def main() -> None:
     Settings come from INVORA_ENV, INVORA_ENDPOINT, INVORA_ISSUER, INVORA_CLIENT_ID, INVORA_CLIENT_SECRET, INVORA_TOKEN
     and INVORA_ORG_ID, or from the options of a command.
     """
+
+
+main.add_command(schema)
 
 
 @main.command("ls")
@@ -83,32 +88,12 @@ def describe(symbol: str) -> None:
     click.echo(text_of(symbol))
 
 
-def _connection(command: Any) -> Any:
-    """The options that every command takes that talks to a gateway."""
-    for option in (
-        click.option("--env", help="production, staging or sandbox."),
-        click.option("--endpoint", help="Gateway: https://host, http://host or host:port."),
-        click.option("--issuer", help="OpenID Connect issuer URL."),
-        click.option("--org", help="Organization to act in (x-target-org-id)."),
-        click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds until the deadline."),
-        click.option(
-            "--schema",
-            type=click.Choice(["verify", "trust"]),
-            default="verify",
-            show_default=True,
-            help="trust: call documented RPCs whose numbers this gateway has not confirmed.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
 @main.command()
 @click.argument("method")
 @click.argument("fields", nargs=-1)
 @click.option("-d", "--data", help="Request as JSON: text, @file, or - for standard input.")
-@_connection
-def call(method: str, fields: tuple[str, ...], data: str | None, **connection: Any) -> None:
+@connection
+def call(method: str, fields: tuple[str, ...], data: str | None, **settings: Any) -> None:
     """Call METHOD and print the answer as JSON.
 
     METHOD is a full name (package.Service/Method) or a short one that is unique (simple.invoices.list). The request is
@@ -120,7 +105,7 @@ def call(method: str, fields: tuple[str, ...], data: str | None, **connection: A
 
     found = catalog().method(method)
     request = read_request(found, data, fields)
-    with open_client(**connection) as client:
+    with open_client(**settings) as client:
         print_answer(client, found, request)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,9 +9,10 @@ from typing import NamedTuple
 
 from google.protobuf import descriptor_pb2
 
+from invora_grpc.catalog import attribute
 from invora_grpc.codegen.origins import Origins
 from invora_grpc.codegen.schema import comment
-from invora_grpc.codegen.surface import http_rule, scope
+from invora_grpc.schema.annotations import http_rule, scope
 
 _PREAMBLE = '''"""Every service and method of the schema, as literals.
 
@@ -49,17 +49,6 @@ class ServiceRow(NamedTuple):
     origin: str
     doc: str
     methods: tuple[MethodRow, ...]
-
-
-def snake_case(name: str) -> str:
-    """ "ListAvailablePlans" → "list_available_plans"."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
-def attribute(name: str) -> str:
-    """The Python attribute of an RPC or service: snake case, with an underscore behind a keyword."""
-    snake = snake_case(name)
-    return f"{snake}_" if keyword.iskeyword(snake) else snake
 
 
 def areas(services: Iterable[tuple[str, str, str]]) -> dict[str, str]:

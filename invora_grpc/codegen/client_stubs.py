@@ -164,7 +164,7 @@ class Rpc:
         return f"{self.fields.imports.name('invora_grpc.filters', 'Expression')} | {kind}"
 
     def _stream(self) -> str:
-        room = "invora_grpc.aio" if self.prefix else "invora_grpc.streaming"
+        room = "invora_grpc.streaming_aio" if self.prefix else "invora_grpc.streaming"
         return self.fields.imports.name(room, f"{self.prefix}Stream")
 
     def _sender(self) -> str:

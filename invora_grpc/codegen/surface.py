@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from google.api import annotations_pb2, http_pb2
-from google.protobuf import descriptor_pb2, empty_pb2, unknown_fields
-from google.protobuf.message import Message
+from google.protobuf import descriptor_pb2
+
+from invora_grpc.schema.annotations import http_rule, scope
 
 Surface = dict[str, Any]
 
@@ -24,9 +24,6 @@ _SCALARS: Final[Mapping[int, str]] = {
     for name, number in _Field.Type.items()
     if name not in ("TYPE_MESSAGE", "TYPE_ENUM", "TYPE_GROUP")
 }
-SCOPE_EXTENSION: Final = 53036
-HTTP_EXTENSION: Final = 72295728
-_HTTP: Final = cast(Any, annotations_pb2.http)  # its stubs call it a plain field, which takes no options' extension
 
 
 def surface(file: descriptor_pb2.FileDescriptorProto, *, without: frozenset[str] = frozenset()) -> Surface:
@@ -96,55 +93,6 @@ def from_facts(facts: Mapping[str, Any]) -> Surface:
         "services": {name: [_method_facts(m) for m in methods] for name, methods in facts.get("services", {}).items()},
         "extensions": list(facts.get("extensions", [])),
     }
-
-
-def http_rule(method: descriptor_pb2.MethodDescriptorProto) -> list[str] | None:
-    """[VERB, path] or [VERB, path, body] of the method's google.api.http option, None without one.
-
-    What is rare follows as further words: "response_body=…", and one for each additional binding.
-    """
-    options = method.options
-    if not options.HasExtension(_HTTP):
-        return None
-    rule = options.Extensions[_HTTP]
-    rare = [f"response_body={rule.response_body}"] if rule.response_body else []
-    rare += ["binding=" + " ".join(_binding(extra)) for extra in rule.additional_bindings]
-    return _binding(rule) + ([""] if rare and not rule.body else []) + rare
-
-
-def _binding(rule: http_pb2.HttpRule) -> list[str]:
-    kind = rule.WhichOneof("pattern")
-    if kind == "custom":
-        verb, path = rule.custom.kind, rule.custom.path
-    else:
-        verb, path = kind.upper(), getattr(rule, kind)
-    return [verb, path, rule.body] if rule.body else [verb, path]
-
-
-def scope(method: descriptor_pb2.MethodDescriptorProto) -> str:
-    """The permission scope in the method's (kernel.options), "" without one.
-
-    Read from the wire form of the options: the extension need not be compiled in.
-    """
-    unparsed = descriptor_pb2.MethodOptions.FromString(method.options.SerializeToString())
-    for number, data in _unknown(unparsed):
-        if number == SCOPE_EXTENSION:
-            return next((text.decode() for n, text in _unknown(empty_pb2.Empty.FromString(data)) if n == 1), "")
-    return _known_scope(unparsed)
-
-
-def _unknown(message: Message) -> list[tuple[int, bytes]]:
-    """Number and payload of the unknown length-delimited fields."""
-    fields: Any = unknown_fields.UnknownFieldSet(message)
-    return [(field.field_number, field.data) for field in fields if field.wire_type == 2]
-
-
-def _known_scope(options: descriptor_pb2.MethodOptions) -> str:
-    """The scope where the extension is registered with the default pool, and so not unknown."""
-    for field, value in options.ListFields():
-        if field.number == SCOPE_EXTENSION:
-            return str(value.scope)
-    return ""
 
 
 def _message(message: descriptor_pb2.DescriptorProto) -> Surface:

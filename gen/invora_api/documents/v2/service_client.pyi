@@ -12,11 +12,11 @@ from invora_api.documents.v2 import service_pb2 as _service_pb2
 from invora_api.kernel import query_dicts as _query_dicts
 from invora_api.kernel import query_pb2 as _query_pb2
 from invora_api import likes as _likes
-from invora_grpc.aio import AsyncStream
 from invora_grpc.catalog import Service
 from invora_grpc.filters import Expression
 from invora_grpc.paging import AsyncItems, AsyncPages, Items, Pages
 from invora_grpc.streaming import Stream
+from invora_grpc.streaming_aio import AsyncStream
 from invora_grpc.tree import Rpc
 
 class ListRpc(Rpc):

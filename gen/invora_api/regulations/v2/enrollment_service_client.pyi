@@ -6,9 +6,9 @@ from uuid import UUID
 from invora_api import likes as _likes
 from invora_api.regulations.v2 import enrollment_service_dicts as _enrollment_service_dicts
 from invora_api.regulations.v2 import enrollment_service_pb2 as _enrollment_service_pb2
-from invora_grpc.aio import AsyncStream
 from invora_grpc.catalog import Service
 from invora_grpc.streaming import Stream
+from invora_grpc.streaming_aio import AsyncStream
 from invora_grpc.tree import Rpc
 
 class BeginEnrollmentRpc(Rpc):

@@ -11,10 +11,10 @@ from invora_api.kernel import query_pb2 as _query_pb2
 from invora_api import likes as _likes
 from invora_api.regulations.v2 import service_dicts as _service_dicts
 from invora_api.regulations.v2 import service_pb2 as _service_pb2
-from invora_grpc.aio import AsyncStream
 from invora_grpc.catalog import Service
 from invora_grpc.paging import AsyncItems, AsyncPages, Items, Pages
 from invora_grpc.streaming import Stream
+from invora_grpc.streaming_aio import AsyncStream
 from invora_grpc.tree import Rpc
 
 class ListRegulationsRpc(Rpc):

@@ -8,11 +8,11 @@ from invora_api.kernel import query_pb2 as _query_pb2
 from invora_api import likes as _likes
 from invora_api.tax_reports.v2 import models_dicts as _models_dicts
 from invora_api.tax_reports.v2 import models_pb2 as _models_pb2
-from invora_grpc.aio import AsyncStream
 from invora_grpc.catalog import Service
 from invora_grpc.filters import Expression
 from invora_grpc.paging import AsyncItems, AsyncPages, Items, Pages
 from invora_grpc.streaming import Stream
+from invora_grpc.streaming_aio import AsyncStream
 from invora_grpc.tree import Rpc
 
 class PlanRpc(Rpc):

@@ -8,9 +8,9 @@ from invora_api.regulations.zatca.v1 import models_dicts as _models_dicts
 from invora_api.regulations.zatca.v1 import models_pb2 as _models_pb2
 from invora_api.regulations.zatca.v1 import service_dicts as _service_dicts
 from invora_api.regulations.zatca.v1 import service_pb2 as _service_pb2
-from invora_grpc.aio import AsyncStream
 from invora_grpc.catalog import Service
 from invora_grpc.streaming import Stream
+from invora_grpc.streaming_aio import AsyncStream
 from invora_grpc.tree import Rpc
 
 class ExplainQrCodeRpc(Rpc):
