@@ -211,14 +211,16 @@ class Attempt:
     def _doubt(self) -> None:
         """Have the schema verified again, since the gateway does not know the RPC, and may be another one by now."""
         if self.link.until != ALWAYS and self.connection.truth.doubted():
-            self.connection.links.clear()
+            self.connection.forget_links()
             self.link = replace(self.link, until=float("-inf"))
 
     def unsure(self, now: float) -> bool:
         """Whether the schema has to be verified before anything is sent: that was not yet done, or too long before
         `now`, by the connection's clock, or over a connection that is gone, as the gateway behind it may be."""
-        until = self.link.until
-        return until != ALWAYS and (until < now or not self.connection.connected())
+        link, connection = self.link, self.connection
+        if link.until == ALWAYS:
+            return False
+        return link.until < now or not connection.connected() or link.epoch != connection.epoch
 
     def unseen(self, error: ReflectionError) -> RpcError:
         """What it means for the call that the gateway's schema could not be had: the typed error of a try that sent

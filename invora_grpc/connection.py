@@ -63,6 +63,8 @@ class Link:
     """How its requests carry their keys, if its class is KEYED."""
     until: float
     """Until when, by the connection's clock, the gateway is known to understand it; -inf: not yet, inf: not asked."""
+    epoch: int
+    """The connection's, when it was made: see `Connection.suspect`."""
     decode: Callable[[bytes], Message]
     """The response from its bytes; the synchronous channel does it by itself."""
     encode: Callable[[Message], bytes] | None = None
@@ -120,6 +122,8 @@ class Connection:
         """Waits so many seconds; with asyncio, to be awaited."""
         self.loop: Any = None
         """The event loop that the channel belongs to, if it is asyncio's."""
+        self.epoch = 0
+        """Grows whenever what was verified no longer counts."""
         self.asking: asyncio.Lock | None = None
         """Held by the task that asks for the gateway's schema."""
         self.identity = os.urandom(16).hex()
@@ -127,6 +131,7 @@ class Connection:
         self._tls = {"root_certificates": root_certificates, "client_certificate": client_certificate}
         self._channel_options = check_options(channel_options)
         self._channel: Any = None
+        self._state: Callable[[bool], int] = _untold
         self._truth: Truth | None = None
         self._lock = Lock()
         _CONNECTIONS[self.identity] = self
@@ -174,7 +179,7 @@ class Connection:
             send = getattr(self._opened(path), method.arity)(path, response_deserializer=deserializer)
             kind = retry_class(method, plan is not None)
             encode = decision.encode if decision is not None else None
-            link = Link(binding, path, send, kind, plan, until, decode, encode)
+            link = Link(binding, path, send, kind, plan, until, self.epoch, decode, encode)
             self.links[method.key] = link
         return link
 
@@ -191,20 +196,24 @@ class Connection:
             raise ClosedError(f"{subject}: {obstacles[0]}")
         if self._channel is None:
             self._channel = self._opener(self.settings.target, **self._tls, options=self._channel_options)
+            self._state = getattr(getattr(self._channel, "_channel", None), "check_connectivity_state", _untold)
         return self._channel
 
     def suspect(self) -> None:
         """Forget what the gateway's schema is if its connection is gone: the next one may lead to another gateway."""
-        if not self.connected():
-            self.links.clear()
-            self.truth.forget()
+        if not self.connected() and self.truth.forget():
+            self.forget_links()
+
+    def forget_links(self) -> None:
+        """Have all calls verified anew, also those under way that wait for another try."""
+        self.epoch += 1
+        self.links.clear()
 
     def connected(self) -> bool:
         """Whether the channel is up; True where that cannot be told, as the answer that promises less."""
-        channel: Any = getattr(self._channel, "_channel", None)
         try:
-            return int(channel.check_connectivity_state(False)) == _READY
-        except (AttributeError, ValueError):
+            return bool(self._state(False) == _READY)
+        except Exception:  # of a closed channel: ValueError, or asyncio's UsageError
             return True
 
     def close(self, grace: float | None = None) -> Any:
@@ -225,6 +234,7 @@ class Connection:
         self.links = {}
         self.asking = None
         self._channel = None
+        self._state = _untold
         self.inflight = deque()  # calls that are left over from before count down their own
 
     def after_fork(self) -> None:
@@ -301,6 +311,13 @@ def checked_policy(schema: str | None, settings: Settings) -> SchemaPolicy:
 
 
 _LEDGER: Final = ("claim", "done", "failed", "unknown")
+
+
+def _untold(connect: bool) -> int:
+    """The state of a channel that does not tell it."""
+    return _READY
+
+
 _READY: Final = 2
 """GRPC_CHANNEL_READY: the public API of the synchronous channel tells its state to a thread that polls only."""
 _CONNECTIONS: Final[weakref.WeakValueDictionary[str, Connection]] = weakref.WeakValueDictionary()

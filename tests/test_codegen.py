@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from invora_grpc.catalog import snake_case
 from invora_grpc.codegen.__main__ import compare, compiled, fingerprints
-from invora_grpc.codegen.catalog_source import areas, snake_case
+from invora_grpc.codegen.catalog_source import areas
 
 ROOT = Path(__file__).parent.parent
 GREETER = {"file": "kernel/decimal.proto", "package": "kernel", "origin": "published", "imports": []}

@@ -13,6 +13,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,6 +23,7 @@ from reflection_server import Answers, Response, Script, answering, refusal, scr
 
 File = FileDescriptorProto
 MEBIBYTES = 200
+HERE = str(Path(__file__).parent)
 SECONDS = 20.0
 
 CLIENT = textwrap.dedent(
@@ -76,7 +78,14 @@ def meet(request: pytest.FixtureRequest) -> Callable[..., Outcome]:
     def meet(script: Script, timeout: float = 15.0) -> Outcome:
         with scripted({"v1": script}) as server:
             begun = time.monotonic()
-            command = [sys.executable, "-c", CLIENT, server.address, request.param, str(timeout)]
+            command = [
+                sys.executable,
+                "-c",
+                f"import sys; sys.path.insert(0, {HERE!r})" + CLIENT,
+                server.address,
+                request.param,
+                str(timeout),
+            ]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             assert time.monotonic() - begun < SECONDS
         assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr[-2000:]}"

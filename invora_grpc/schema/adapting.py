@@ -91,13 +91,15 @@ class Adapter:
         return SchemaDriftError(self._method, self._endpoint, str(self.comparison.verdict), [why], hint)
 
 
-def adapter_of(ours: MethodDescriptor, theirs: MethodDescriptor, *, method: str, endpoint: str) -> Adapter:
-    """The adapter of an RPC; `method` and `endpoint` are what its errors show.
+def adapter_of(
+    ours: MethodDescriptor, theirs: MethodDescriptor, *, method: str, endpoint: str, comparer: Comparer | None = None
+) -> Adapter:
+    """The adapter of an RPC; `method` and `endpoint` are what its errors show, `comparer` may know some of it.
 
     Raises SchemaDriftError if no call can be made without loss, whatever is in it: the response holds something
     incompatible, the kind of streaming differs, or types are missing or cannot be handled.
     """
-    comparer = Comparer()
+    comparer = comparer or Comparer()
     comparison = comparer.methods(ours, theirs)
     response = comparer.messages(ours.output_type, theirs.output_type, Direction.RESPONSE)
     final = [one for one in comparison.differences if one.kind in _FINAL or one.path == str(Direction.REQUEST)]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from threading import Lock
 from types import MappingProxyType
+from typing import Final
 
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodDescriptorProto
@@ -22,6 +24,8 @@ from invora_grpc.schema.files import DescriptorError, FileSet
 from invora_grpc.schema.pool import Pool, pooled
 
 __all__ = ["Schema"]
+
+_MAKING: Final = Lock()
 
 
 class Schema:
@@ -42,6 +46,7 @@ class Schema:
         self.listed = listed
         """All services that the gateway lists, whether or not they are among these."""
         self._failures = failures
+        self._classes: dict[str, type[Message]] = {}
 
     def __repr__(self) -> str:
         return f"<schema of {self.source}: {len(self.files.files)} files>"
@@ -96,11 +101,29 @@ class Schema:
 
     def message_class(self, full_name: str) -> type[Message]:
         """The class of a message. Raises KeyError, and DescriptorError if its types refer to each other too deeply."""
-        try:
-            return GetMessageClass(self.message(full_name))
-        except RecursionError:
-            problem = "is made of types that refer to each other too deeply"
-            raise DescriptorError(full_name, problem, "it can be described, but not called") from None
+        found = self._classes.get(full_name)
+        if found is None:
+            try:
+                found = self._made(self.message(full_name))
+            except RecursionError:
+                problem = "is made of types that refer to each other too deeply"
+                raise DescriptorError(full_name, problem, "it can be described, but not called") from None
+        return found
+
+    def _made(self, top: Descriptor) -> type[Message]:
+        """The class of a message, made together with those of all that it holds, and kept with them.
+
+        Protobuf makes classes again that nobody keeps, and dies of it when two threads do so at once.
+        """
+        with _MAKING:
+            made = GetMessageClass(top)
+            waiting = [top]
+            while waiting:
+                descriptor = waiting.pop()
+                if descriptor.full_name not in self._classes:
+                    self._classes[descriptor.full_name] = GetMessageClass(descriptor)
+                    waiting += [field.message_type for field in descriptor.fields if field.message_type is not None]
+        return made
 
     def _service(self, service: ServiceDescriptor) -> Service:
         methods = tuple(self._method(service, method) for method in service.methods)

@@ -24,7 +24,7 @@ from invora_grpc.catalog import Method, catalog
 from invora_grpc.errors import SchemaDriftError, UnconfirmedSchema
 from invora_grpc.schema.adapting import adapter_of
 from invora_grpc.schema.cache import Entry, SchemaCache
-from invora_grpc.schema.compare import compare_methods
+from invora_grpc.schema.compare import Comparer
 from invora_grpc.schema.descriptors import Schema
 from invora_grpc.schema.files import File, FileSet, definitions
 from invora_grpc.schema.reflection import ReflectionError, Served
@@ -70,6 +70,7 @@ class _Known:
     """By the connection's clock."""
     fetched: float
     """By the connection's clock."""
+    comparer: Comparer = field(default_factory=Comparer)
     _same: dict[str, bool] = field(default_factory=dict)
 
     def same(self, ours: FileDescriptor) -> bool:
@@ -145,12 +146,15 @@ class Truth:
         )
         return True
 
-    def forget(self) -> None:
-        """Believe nothing any more that was fetched until now, since the gateway may be another one."""
-        if self._known:
+    def forget(self) -> bool:
+        """Believe nothing any more that was fetched until now, since the gateway may be another one. Whether there was
+        anything."""
+        known = bool(self._known)
+        if known:
             self._known.clear()
             self._decided.clear()
             self._disk_from = time.time()
+        return known
 
     def doubted(self) -> bool:
         """Forget everything, since the gateway did not know an RPC that it has served. False if it was asked a moment
@@ -224,7 +228,8 @@ class Truth:
         ours = _descriptor(method)
         if not found.differences and known.same(ours.containing_service.file):
             return Decision(method.path, None, None, known.until)
-        comparison = compare_methods(ours, found.method.schema.method(found.method))
+        theirs = found.method.schema.method(found.method)
+        comparison = known.comparer.methods(ours, theirs)
         verdict = max([comparison.verdict, *(difference.verdict for difference in found.differences)])
         told = tuple(one.text for one in (*found.differences, *comparison.differences))
         if verdict <= Verdict.ADDITIVE:
@@ -232,8 +237,7 @@ class Truth:
             return Decision(method.path, None, None, known.until)
         if self.policy != "adapt":
             self._refuse(method, str(verdict), told)
-        theirs = found.method.schema.method(found.method)
-        adapter = adapter_of(ours, theirs, method=method.path, endpoint=self._url)
+        adapter = adapter_of(ours, theirs, method=method.path, endpoint=self._url, comparer=known.comparer)
         until = min(known.until, self._known[found.method.service].until)
         self._say(f"{method.path}: converted by name for {self._url}: {'; '.join(told[:5])}")
         return Decision(found.method.path, adapter.encode, adapter.decode, until)
