@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from invora_grpc.call import Binding, CallOptions, bind, siblings
 from invora_grpc.catalog import Method
+from invora_grpc.connection import READY
 from invora_grpc.errors import ClosedError, RequestError, SchemaError
 from invora_grpc.metadata import Pair
 from invora_grpc.observer import Observation, begin
@@ -196,7 +197,13 @@ class Attempt:
             "timeout": LONGEST_QUESTION if left is None else min(left, LONGEST_QUESTION),
             "endpoint": self.connection.settings.target.url,
             "protocol": self.connection.truth.protocol,
+            "wait_for_ready": self.options.wait_for_ready,
         }
+
+    @property
+    def caller(self) -> object:
+        """With whose rights the gateway is asked for its schema."""
+        return self.options.source, self.options.pairs
 
     def rest(self, timeout: float | None, begun: float) -> float | None:
         """What is left of so many seconds since `begun`, by the connection's clock."""
@@ -216,11 +223,16 @@ class Attempt:
 
     def unsure(self, now: float) -> bool:
         """Whether the schema has to be verified before anything is sent: that was not yet done, or too long before
-        `now`, by the connection's clock, or over a connection that is gone, as the gateway behind it may be."""
+        `now`, by the connection's clock, or over a connection that is gone, as the gateway behind it may be. Another
+        call may have found that out while this one waited: then this one's link is of an earlier epoch."""
         link, connection = self.link, self.connection
         if link.until == ALWAYS:
             return False
-        return link.until < now or not connection.connected() or link.epoch != connection.epoch
+        try:
+            gone = connection.broken or connection.state(False) != READY
+        except Exception:
+            return False  # the channel is closed, as the call itself will say
+        return gone or link.until < now or link.epoch != connection.epoch
 
     def unseen(self, error: ReflectionError) -> RpcError:
         """What it means for the call that the gateway's schema could not be had: the typed error of a try that sent
@@ -231,6 +243,11 @@ class Attempt:
         if code is None:
             raise error.with_traceback(None)
         return self._told(self._unsent(code, str(error)))
+
+    def cut_short(self) -> RpcError:
+        """The error of a try whose connection broke after the gateway was asked for its schema, before it was sent."""
+        text = "the connection broke while the gateway was asked for its schema"
+        return self._told(self._unsent(grpc.StatusCode.UNAVAILABLE, text))
 
     def unsent(self, text: str) -> RpcError:
         """The error of a call that was not sent within its deadline."""
@@ -270,6 +287,8 @@ class Attempt:
         """`error`, after the observers know that a try failed."""
         if error.code is grpc.StatusCode.UNIMPLEMENTED:
             self._doubt()
+        elif error.code is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata and self.link.until != ALWAYS:
+            self.connection.broke()  # gRPC may be connecting again already, and then nothing else tells
         if self.seen is not None:
             self.seen.attempt(1 if self.outcome is None else self.outcome.tries, error)
         return error

@@ -266,6 +266,7 @@ def question(
         "metadata": (*metadata(secret.reveal(), options), *fitting(more)),
         "timeout": options.timeout if options.timeout is not None else DEFAULT_TIMEOUT,
         "endpoint": endpoint,
+        "wait_for_ready": options.wait_for_ready,
     }
 
 

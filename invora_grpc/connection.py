@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from invora_grpc.observer import Observer
     from invora_grpc.schema.policy import Decision, Truth
 
-__all__ = ["SCHEMA_POLICIES", "Connection", "Link", "SchemaPolicy"]
+__all__ = ["READY", "SCHEMA_POLICIES", "Connection", "Link", "SchemaPolicy"]
 
 SchemaPolicy = Literal["verify", "adapt", "trust"]
 """What is done about a gateway whose schema is another than the compiled one: refuse what differs, convert by name what
@@ -131,8 +131,11 @@ class Connection:
         self._tls = {"root_certificates": root_certificates, "client_certificate": client_certificate}
         self._channel_options = check_options(channel_options)
         self._channel: Any = None
-        self._state: Callable[[bool], int] = _untold
+        self.state: Callable[[bool], int] = _untold
+        """Asks the channel for its state; READY is 2. False: and does not have it connect."""
         self._truth: Truth | None = None
+        self.broken = False
+        """Whether a call has failed as it does if the connection breaks, since the schema was asked for."""
         self._lock = Lock()
         _CONNECTIONS[self.identity] = self
 
@@ -163,7 +166,8 @@ class Connection:
         return self._linked(method, method.path, until)
 
     def verified(self, method: Method) -> Link:
-        """The RPC as the gateway understands it, all that `truth` wanted being known. Raises SchemaError."""
+        """The RPC as the gateway understands it, all that `truth` wanted being known. Raises SchemaError, and
+        ClosedError."""
         found = self.links.get(method.key)
         if found is not None and found.until > self.clock():
             return found
@@ -196,12 +200,29 @@ class Connection:
             raise ClosedError(f"{subject}: {obstacles[0]}")
         if self._channel is None:
             self._channel = self._opener(self.settings.target, **self._tls, options=self._channel_options)
-            self._state = getattr(getattr(self._channel, "_channel", None), "check_connectivity_state", _untold)
+            self.state = getattr(getattr(self._channel, "_channel", None), "check_connectivity_state", _untold)
         return self._channel
 
+    def broke(self) -> None:
+        """Note that the connection may have broken: before anything else is sent, the schema is asked for again."""
+        self.broken = True
+        self.forget_links()
+
+    def about_to_ask(self) -> None:
+        """Note that something else than a call is about to be sent, which connects again if need be."""
+        if self.schema != "trust" and not self.connected():
+            self.broke()
+
+    def stands(self) -> bool:
+        """Whether the connection is up, and is, as far as can be told, the one over which the schema was asked for."""
+        return not self.broken and self.connected()
+
     def suspect(self) -> None:
-        """Forget what the gateway's schema is if its connection is gone: the next one may lead to another gateway."""
-        if not self.connected() and self.truth.forget():
+        """Forget what the gateway's schema is unless its connection stands: the next one may lead to another gateway.
+        To be called while nobody else asks."""
+        if not self.stands():
+            self.broken = False  # first, since it may break again meanwhile
+            self.truth.forget()
             self.forget_links()
 
     def forget_links(self) -> None:
@@ -212,7 +233,7 @@ class Connection:
     def connected(self) -> bool:
         """Whether the channel is up; True where that cannot be told, as the answer that promises less."""
         try:
-            return bool(self._state(False) == _READY)
+            return bool(self.state(False) == READY)
         except Exception:  # of a closed channel: ValueError, or asyncio's UsageError
             return True
 
@@ -227,6 +248,7 @@ class Connection:
             self.closed = True
             self.links = {}
             channel, self._channel = self._channel, None
+            self.state = _untold  # which would keep the channel
         return channel
 
     def forget_channel(self) -> None:
@@ -234,7 +256,7 @@ class Connection:
         self.links = {}
         self.asking = None
         self._channel = None
-        self._state = _untold
+        self.state = _untold
         self.inflight = deque()  # calls that are left over from before count down their own
 
     def after_fork(self) -> None:
@@ -315,10 +337,10 @@ _LEDGER: Final = ("claim", "done", "failed", "unknown")
 
 def _untold(connect: bool) -> int:
     """The state of a channel that does not tell it."""
-    return _READY
+    return READY
 
 
-_READY: Final = 2
+READY: Final = 2
 """GRPC_CHANNEL_READY: the public API of the synchronous channel tells its state to a thread that polls only."""
 _CONNECTIONS: Final[weakref.WeakValueDictionary[str, Connection]] = weakref.WeakValueDictionary()
 

@@ -93,22 +93,25 @@ def verified(call: Attempt, timeout: float | None) -> RpcError | None:
     from invora_grpc.schema.asking import reflect  # not for clients that trust the compiled schema
     from invora_grpc.schema.reflection import ReflectionError
 
-    connection, method = call.connection, call.link.method
-    truth, begun = connection.truth, connection.clock()
+    connection, method, asked = call.connection, call.link.method, False
+    truth, begun, inflight = connection.truth, connection.clock(), connection.inflight
     if not truth.lock.acquire(timeout=-1 if timeout is None else timeout):
         return call.unsent("the gateway has not yet answered what its schema is")
+    inflight.append(None)
     try:
         connection.suspect()
-        while wanted := truth.wanted(method):
+        while wanted := truth.wanted(method, call.caller):
+            asked = True
             try:
                 truth.learn(wanted, reflect(connection.channel(), **call.question(wanted, timeout, begun)))
             except ReflectionError as error:
-                if not truth.refused(error):
+                if not truth.refused(error, call.caller):
                     return call.unseen(error)
         call.link = connection.verified(method)
+        return call.cut_short() if asked and not connection.stands() else None
     finally:
+        inflight.pop()
         truth.lock.release()
-    return None
 
 
 def recovered(call: Attempt, error: RpcError, started: float, again: Try) -> Any:
@@ -179,6 +182,7 @@ def reflected(connection: Connection, options: CallOptions, services: Iterable[s
     from invora_grpc.schema.reflection import ReflectionError
 
     url, secret = connection.settings.target.url, options.peek() or options.tokens.token()
+    connection.about_to_ask()
     try:
         served = reflect(connection.channel(), **question(options, secret, services, metadata, url))
     except ReflectionError as error:
@@ -274,20 +278,23 @@ async def averified(call: Attempt, timeout: float | None) -> RpcError | None:
     from invora_grpc.schema.asking import areflect
     from invora_grpc.schema.reflection import ReflectionError
 
-    connection, method = call.connection, call.link.method
+    connection, method, asked = call.connection, call.link.method, False
     truth, begun = connection.truth, connection.clock()
     asking = connection.asking = connection.asking or asyncio.Lock()
     waiting = asyncio.timeout(timeout)
     try:
         async with waiting, asking:
             connection.suspect()
-            while wanted := truth.wanted(method):
+            while wanted := truth.wanted(method, call.caller):
+                asked = True
                 try:
                     truth.learn(wanted, await areflect(connection.channel(), **call.question(wanted, timeout, begun)))
                 except ReflectionError as error:
-                    if not truth.refused(error):
+                    if not truth.refused(error, call.caller):
                         return call.unseen(error)
             call.link = connection.verified(method)
+            if asked and not connection.stands():
+                return call.cut_short()
     except TimeoutError:
         if waiting.expired():
             return call.unsent("the gateway has not yet answered what its schema is")
@@ -403,6 +410,7 @@ async def areflected(
 
     own_loop(connection)
     url, secret = connection.settings.target.url, options.peek() or await options.tokens.token()
+    connection.about_to_ask()
     try:
         served = await areflect(connection.channel(), **question(options, secret, services, metadata, url))
     except ReflectionError as error:

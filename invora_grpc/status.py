@@ -390,7 +390,8 @@ def _hint(error: RpcError, scope: str | None, token_source: str | None) -> str:
     if error.retryable and error.retry_after is not None:
         return f"try again in {error.retry_after:g} s"
     if error.code is grpc.StatusCode.DEADLINE_EXCEEDED and said.startswith("not sent: "):
-        return "nothing happened: raise the timeout, or see why the token takes that long"
+        waited_for = "the token" if "no token" in said else "the gateway's schema"
+        return f"nothing happened: raise the timeout, or see why {waited_for} takes that long"
     if error.code is grpc.StatusCode.UNAVAILABLE:
         return next((hint for words, hint in _CONNECTION_HINTS if words in said), _HINTS[error.code])
     return _HINTS.get(error.code, "")

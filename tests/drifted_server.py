@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import grpc
@@ -18,6 +17,7 @@ from drifted import Call, World
 from drifted_truth import fill, named
 from google.protobuf import descriptor_pool, duration_pb2, timestamp_pb2, wrappers_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from reflection_server import Answers, Reflecting, answering, scripted
 
@@ -39,22 +39,28 @@ def as_compiled(world: World) -> Schema:
     return Schema(FileSet.of([*bundled(), *world.files()]), source="the stubs")
 
 
-@dataclass
 class Side:
-    """One world with its message classes, made by protobuf alone."""
+    """One world with its message classes, made by protobuf alone.
 
-    world: World
+    All of them are made at once and kept: protobuf dies of two threads that make a class that nobody keeps.
+    """
 
-    @cached_property
-    def pool(self) -> descriptor_pool.DescriptorPool:
+    def __init__(self, world: World) -> None:
+        self.world = world
         pool = descriptor_pool.DescriptorPool()
-        for file in (*bundled(), *self.world.files()):
+        for file in (*bundled(), *world.files()):
             pool.Add(file)
-        return pool
+        self._classes: dict[str, Any] = {}
+        waiting = [pool.FindMessageTypeByName(world.full_name(identity)) for identity in world.records]
+        while waiting:
+            descriptor = waiting.pop()
+            if descriptor.full_name not in self._classes:
+                self._classes[descriptor.full_name] = GetMessageClass(descriptor)
+                waiting += [one.message_type for one in descriptor.fields if one.message_type is not None]
 
     def message(self, identity: str) -> Any:
         """An empty message."""
-        return GetMessageClass(self.pool.FindMessageTypeByName(self.world.full_name(identity)))()
+        return self._classes[self.world.full_name(identity)]()
 
     def random(self, rng: random.Random, identity: str, density: float | None = None, **options: Any) -> Any:
         """A message with random content, see `fill`."""
@@ -127,32 +133,39 @@ class DriftedGateway(grpc.GenericRpcHandler):
             heard = Heard(side.world.package, identity)
             with self._lock:
                 self.heard.append(heard)
+
+            def hear(data: bytes) -> None:
+                try:
+                    heard.requests.append(side.parsed(call.request, data))
+                except DecodeError:
+                    context.abort(grpc.StatusCode.INTERNAL, "these bytes mean nothing here")
+
+            def each() -> Iterator[bytes]:
+                for data in given:
+                    hear(data)
+                    yield self._answer(side, call, heard)
+
             if incoming == "unary":
-                heard.requests.append(named(given))
-                answers = (self._answer(side, call, heard) for _ in range(3))
-            else:
-                answers = (
-                    self._answer(side, call, heard) for one in given if heard.requests.append(named(one)) is None
+                hear(given)
+                return (
+                    (self._answer(side, call, heard) for _ in range(3))
+                    if outgoing == "stream"
+                    else self._answer(side, call, heard)
                 )
             if outgoing == "stream":
-                return answers
-            if incoming == "stream":
-                for one in given:
-                    heard.requests.append(named(one))
+                return each()
+            for data in given:
+                hear(data)
             return self._answer(side, call, heard)
 
-        make = getattr(grpc, f"{incoming}_{outgoing}_rpc_method_handler")
-        return make(
-            respond,
-            request_deserializer=lambda data: type(side.message(call.request)).FromString(data),
-            response_serializer=lambda message: message.SerializeToString() if self.raw is None else self.raw,
-        )
+        return getattr(grpc, f"{incoming}_{outgoing}_rpc_method_handler")(respond)  # bytes in, bytes out
 
-    def _answer(self, side: Side, call: Call, heard: Heard) -> Any:
+    def _answer(self, side: Side, call: Call, heard: Heard) -> bytes:
         with self._lock:
             message = self.answer(side, call, heard) if self.answer else side.random(self._rng, call.response)
         heard.answers.append(named(message))
-        return message
+        data: bytes = message.SerializeToString() if self.raw is None else self.raw
+        return data
 
 
 @dataclass

@@ -41,14 +41,16 @@ def reflect(
     file_names: Iterable[str] = (),
     extensions_of: Iterable[str] = (),
     protocol: str | None = None,
+    wait_for_ready: bool | None = None,
 ) -> Served:
     """What the gateway behind a channel serves, with the descriptors of `services` and of all that they need.
 
     `services` None: of all that it lists; (): of none. Besides, descriptors by symbol, by file name, and of the
     extensions of a message type. `timeout`: seconds for everything. `endpoint`: what errors call it. `protocol`: the
-    version (`v1` or `v1alpha`) that it spoke the last time, which is tried first. Raises ReflectionError.
+    version (`v1` or `v1alpha`) that it spoke the last time, which is tried first. `wait_for_ready`: wait for a
+    connection instead of failing without one. Raises ReflectionError.
     """
-    streams = _Streams(channel, metadata, timeout)
+    streams = _Streams(channel, metadata, timeout, wait_for_ready)
     del metadata  # the traceback of an error keeps this frame
     steps = session(endpoint, _wanted(services, symbols, file_names, extensions_of), protocol)
     answer: bytes | Ended | None = None
@@ -80,9 +82,10 @@ async def areflect(
     file_names: Iterable[str] = (),
     extensions_of: Iterable[str] = (),
     protocol: str | None = None,
+    wait_for_ready: bool | None = None,
 ) -> Served:
     """As `reflect`, on a channel of grpc.aio."""
-    streams = _AsyncStreams(channel, metadata, timeout)
+    streams = _AsyncStreams(channel, metadata, timeout, wait_for_ready)
     del metadata  # the traceback of an error keeps this frame
     steps = session(endpoint, _wanted(services, symbols, file_names, extensions_of), protocol)
     answer: bytes | Ended | None = None
@@ -113,10 +116,11 @@ def _wanted(
 class _Deadline:
     """What the streams of one session share: where to, with which metadata, and until when."""
 
-    def __init__(self, channel: Any, metadata: Metadata, timeout: float) -> None:
+    def __init__(self, channel: Any, metadata: Metadata, timeout: float, wait_for_ready: bool | None) -> None:
         self._channel = channel
         self._metadata = tuple(metadata)
         self._timeout = timeout
+        self._wait_for_ready = wait_for_ready
         self._end = time.monotonic() + timeout
 
     def _left(self) -> float:
@@ -142,7 +146,9 @@ class _Streams(_Deadline):
         method = self._channel.stream_stream(path(protocol))
         with suppress(ValueError):  # the channel is closed
             requests = iter(self._requests.get, None)
-            self._call = method(requests, timeout=self._left(), metadata=self._metadata)
+            self._call = method(
+                requests, timeout=self._left(), metadata=self._metadata, wait_for_ready=self._wait_for_ready
+            )
 
     def send(self, requests: Iterable[bytes]) -> None:
         """Send these soon."""
@@ -182,7 +188,7 @@ class _AsyncStreams(_Deadline):
         self._path, self._first = path(protocol), b""
         method = self._channel.stream_stream(self._path)
         with suppress(grpc.aio.UsageError):  # the channel is closed
-            self._call = method(timeout=self._left(), metadata=self._metadata)
+            self._call = method(timeout=self._left(), metadata=self._metadata, wait_for_ready=self._wait_for_ready)
 
     async def send(self, requests: Sequence[bytes]) -> None:
         """Send these."""

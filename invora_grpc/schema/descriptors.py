@@ -47,14 +47,20 @@ class Schema:
         """All services that the gateway lists, whether or not they are among these."""
         self._failures = failures
         self._classes: dict[str, type[Message]] = {}
+        self._lock = Lock()
+        self._pool: Pool | None = None
 
     def __repr__(self) -> str:
         return f"<schema of {self.source}: {len(self.files.files)} files>"
 
-    @cached_property
+    @property
     def pool(self) -> Pool:
-        """The private pool of these files."""
-        return pooled(self.files)
+        """The private pool of these files. There is one only: classes of two would not take each other's messages."""
+        if self._pool is None:
+            with self._lock:
+                if self._pool is None:
+                    self._pool = pooled(self.files)
+        return self._pool
 
     @cached_property
     def services(self) -> Mapping[str, Service]:

@@ -40,6 +40,9 @@ MAX_AGE_ON_DISK: Final = 300.0
 _SETTLED: Final = 30.0
 """Seconds after fetching in which nothing, not even a refused call, is a reason to fetch again."""
 
+_ONCE: Final = 0.0
+"""The `until` of a decision for one call only."""
+
 _Refusal = tuple[str, tuple[str, ...], str]
 """Verdict, differences and hint of a SchemaDriftError."""
 
@@ -108,17 +111,21 @@ class Truth:
         """Entries on disk that are older, in seconds since the epoch, are not believed."""
         self._known: dict[str, _Known] = {}
         self._decided: dict[object, Decision | _Refusal] = {}
-        self._silent_until = -1.0
-        """Until then, by the clock, the gateway is not asked, since it does not offer reflection."""
+        self._silent: dict[object, float] = {}
+        """Caller → until when, by the clock, the gateway is not asked for it, since it does not offer it reflection;
+        None: any caller."""
         self._said: set[str] = set()
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
-    def wanted(self, method: Method) -> tuple[str, ...]:
-        """The services whose descriptors have to be fetched before there can be a decision; empty: none."""
-        if self._silent_until > self._clock():
-            return ()
+    def wanted(self, method: Method, caller: object = None) -> tuple[str, ...]:
+        """The services whose descriptors have to be fetched before there can be a decision; empty: none.
+
+        `caller`: with whose rights the gateway is asked, as it may tell one and not another.
+        """
         known = self._fresh(method.service)
+        if self._is_silent(caller):
+            return ()
         if known is None or (self._is_refused(method) and self._clock() - known.fetched >= _SETTLED):
             return (method.service,)
         if method.service in known.schema.services and _has(known.schema, method):
@@ -132,29 +139,33 @@ class Truth:
             entry = Entry(served.listed, _closure(served.files, name), served.protocol, time.time())
             failures = {name: served.failures[name]} if name in served.failures else {}
             self._remember(name, entry, now, failures)
-            if self._disk is not None and entry.files.files:
-                self._disk.store(self._address, name, entry)
+            if self._disk is not None:
+                if entry.files.files:
+                    self._disk.store(self._address, name, entry)
+                else:  # else what was there before would be believed again
+                    self._disk.drop(self._address, name)
 
-    def refused(self, error: ReflectionError) -> bool:
-        """Whether the gateway offers this caller no reflection: then it is not asked again for a while."""
+    def refused(self, error: ReflectionError, caller: object = None) -> bool:
+        """Whether the gateway offers this caller no reflection: then it is not asked again for a while.
+
+        What it has told others holds for this one too, and that it tells this one nothing says nothing about others.
+        """
         if error.reason not in ("not-offered", "denied"):
             return False
-        self._silent_until = self._clock() + MAX_AGE
-        self._decided.clear()
-        self._say(
-            f"{self._url} offers no server reflection: published RPCs are sent unverified, documented ones are refused"
-        )
+        now = self._clock()
+        self._silent = {one: until for one, until in self._silent.items() if until > now}
+        self._silent[None if error.reason == "not-offered" else caller] = now + MAX_AGE
+        what = "offers no server reflection" if error.reason == "not-offered" else "denies a caller server reflection"
+        self._say(f"{self._url} {what}: published RPCs are sent unverified, documented ones are refused")
         return True
 
-    def forget(self) -> bool:
-        """Believe nothing any more that was fetched until now, since the gateway may be another one. Whether there was
-        anything."""
-        known = bool(self._known)
-        if known:
+    def forget(self) -> None:
+        """Believe nothing any more that was fetched until now, since the gateway may be another one."""
+        if self._known or self._silent:
             self._known.clear()
+            self._silent.clear()
             self._decided.clear()
             self._disk_from = time.time()
-        return known
 
     def doubted(self) -> bool:
         """Forget everything, since the gateway did not know an RPC that it has served. False if it was asked a moment
@@ -191,6 +202,10 @@ class Truth:
         self._decided.clear()
         return known
 
+    def _is_silent(self, caller: object) -> bool:
+        now = self._clock()
+        return any(self._silent.get(one, now) > now for one in (None, caller))
+
     def _is_refused(self, method: Method) -> bool:
         return isinstance(self._decided.get(method.key), tuple)
 
@@ -203,10 +218,13 @@ class Truth:
         gateway that offers no reflection.
         """
         method = binding.method
+        known = self._known.get(method.service)
+        if known is None or known.until <= self._clock():
+            return self._unseen(method)
         made = self._decided.get(method.key)
         if made is None or (isinstance(made, Decision) and made.until <= self._clock()):
             try:
-                made = self._decide(binding)
+                made = self._decide(method, known)
             except SchemaDriftError as error:
                 made = (error.verdict, error.differences, error.hint)  # an exception kept would gather tracebacks
             self._decided[method.key] = made
@@ -215,13 +233,13 @@ class Truth:
         verdict, differences, hint = made
         raise SchemaDriftError(method.path, self._url, verdict, differences, hint)
 
-    def _decide(self, binding: Binding) -> Decision:
-        method = binding.method
-        if self._silent_until > self._clock():
-            if method.origin == "documented":
-                raise UnconfirmedSchema(method.path)
-            return Decision(method.path, None, None, self._silent_until)
-        known = self._known[method.service]
+    def _unseen(self, method: Method) -> Decision:
+        """The decision if the gateway does not tell the caller its schema, and has not told anybody."""
+        if method.origin == "documented":
+            raise UnconfirmedSchema(method.path)
+        return Decision(method.path, None, None, self._silent.get(None, _ONCE))
+
+    def _decide(self, method: Method, known: _Known) -> Decision:
         found = self._found(method, known)
         if found is None:
             self._refuse(method, "incompatible", (self._absence(method, known),))
@@ -247,7 +265,10 @@ class Truth:
         if _has(known.schema, method):
             (served,) = (one for one in known.schema.service(method.service).methods if one.name == method.name)
             return Found(served, ())
-        places = [known.schema, *(self._known[name].schema for name in _neighbours(method, known.listed))]
+        others = [self._known.get(name) for name in _neighbours(method, known.listed)]
+        places = [known.schema, *(other.schema for other in others if other is not None)]
+        if len(places) <= len(others):
+            return None  # not all could be asked for, and the only candidate that is seen may be one of two
         siblings = method.schema.services if method.schema is not None else {one.name: one for one in catalog()}
         return find(method, siblings, places)
 
