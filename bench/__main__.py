@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import call
+import commands
 import schema
 import startup
 import tenants
@@ -17,7 +18,7 @@ import values
 
 def main() -> None:
     """Measure, print, write."""
-    tables = startup.results()
+    tables = startup.results() | commands.results()
     for title, figures in tables.items():
         print(title)
         for name, figure in figures.items():

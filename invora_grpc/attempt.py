@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from invora_grpc.call import Binding, CallOptions, bind, siblings
 from invora_grpc.catalog import Method
+from invora_grpc.config import ABSENT
 from invora_grpc.connection import READY
 from invora_grpc.errors import ClosedError, RequestError, SchemaError
 from invora_grpc.metadata import Pair
@@ -127,6 +128,8 @@ class Attempt:
     def metadata(self) -> tuple[Pair, ...]:
         """What this try carries: bearer token, organization, the caller's own pairs, and what observers add."""
         seen = () if self.seen is None else self.seen.metadata
+        if self.secret is ABSENT:
+            return (*self.options.pairs, *seen)
         return (("authorization", f"Bearer {self.secret.reveal()}"), *self.options.pairs, *seen)
 
     def timeout(self) -> float | None:

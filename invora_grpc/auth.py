@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from invora_grpc.arguments import one_with
-from invora_grpc.config import Secret, Settings, header_safe, require_credentials, secret_header_safe
+from invora_grpc.config import ABSENT, NO_TOKEN, Secret, Settings, header_safe, require_credentials, secret_header_safe
 from invora_grpc.errors import ClosedError, ConfigError, SignInError
 from invora_grpc.issuer import Issuer
 from invora_grpc.oidc import AccessToken, jitter, read_grant, timed, token_form
@@ -31,6 +31,7 @@ __all__ = [
     "CallableToken",
     "ClientCredentials",
     "Impersonation",
+    "NoToken",
     "RefreshToken",
     "StaticToken",
     "TokenSource",
@@ -256,6 +257,27 @@ class StaticToken:
 
     def token(self, force: bool = False, rejected: Secret | None = None) -> Secret:
         return self._token
+
+
+class NoToken:
+    """No token: calls go without authorization, to servers that ask for none, e.g. other gRPC servers.
+
+    Since there is no token that could be read on the way, such a client may also speak plaintext to other hosts.
+    """
+
+    def __repr__(self) -> str:
+        return "<NoToken>"
+
+    @property
+    def describe(self) -> str:
+        return NO_TOKEN
+
+    def peek(self) -> Secret | None:
+        """What stands for no token."""
+        return ABSENT
+
+    def token(self, force: bool = False, rejected: Secret | None = None) -> Secret:
+        return ABSENT
 
 
 class CallableToken:

@@ -271,5 +271,5 @@ def question(
 
 
 def metadata(token: str, options: CallOptions) -> tuple[Pair, ...]:
-    """What a call carries: the bearer token, the organization to act in, and the caller's own pairs."""
-    return (("authorization", f"Bearer {token}"), *options.pairs)
+    """What a call carries: the bearer token unless it is empty, the organization, and the caller's own pairs."""
+    return (("authorization", f"Bearer {token}"), *options.pairs) if token else options.pairs

@@ -207,12 +207,13 @@ def attribute(name: str) -> str:
 def catalog() -> Catalog:
     """The catalog of the compiled schema. Loaded once, without protobuf."""
     source: Any = importlib.import_module("invora_api.catalog")
-    return Catalog(_service(*entry) for entry in source.SERVICES)
+    return Catalog(service_of(*entry) for entry in source.SERVICES)
 
 
-def _service(
+def service_of(
     name: str, module: str, area: str, file: str, origin: str, doc: str, methods: tuple[tuple[str, ...], ...]
 ) -> Service:
+    """A service of the generated catalog, from its entry there."""
     return Service(
         name, module, area, file, origin, doc, tuple(_method(name, module, area, *entry) for entry in methods)
     )

@@ -18,7 +18,9 @@ from typing import Final, NoReturn
 from invora_grpc.errors import ConfigError, shown
 
 __all__ = [
+    "ABSENT",
     "ENVIRONMENTS",
+    "NO_TOKEN",
     "Environment",
     "Secret",
     "Settings",
@@ -95,6 +97,23 @@ class Secret:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a Secret does not pickle; read it again in the other process, e.g. from INVORA_CLIENT_SECRET")
+
+
+class _Absent(Secret):
+    """The secret of those who have none; its text is empty."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_text", "")
+
+
+ABSENT: Final[Secret] = _Absent()
+"""In place of a token where none is to be sent: calls go without the metadata `authorization` then."""
+
+
+NO_TOKEN: Final = "no token"
+"""How messages name a source that has none."""
 
 
 @dataclass(frozen=True, slots=True)

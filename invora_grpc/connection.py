@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from invora_grpc.arguments import a_number, one_with
-from invora_grpc.auth import TokenSource, token_source
+from invora_grpc.auth import NoToken, TokenSource, token_source
 from invora_grpc.call import Binding, bind
 from invora_grpc.catalog import Method
 from invora_grpc.channel import (
@@ -95,7 +95,8 @@ class Connection:
     ) -> None:
         if tokens is None:
             require_credentials(settings)
-        guard_bearer(settings.target)
+        if not isinstance(tokens, NoToken):
+            guard_bearer(settings.target)
         check_certificates(settings.target, root_certificates, client_certificate)
         self.settings = settings
         self.given_tokens = tokens

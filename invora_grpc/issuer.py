@@ -129,6 +129,12 @@ class Issuer:
             self._discoveries.forget(self.url)  # the next question looks again
         return parse_token(self.url, self.grant, answer, asked, self._jitter())
 
+    def authorization_endpoint(self) -> str:
+        """Where people sign in, as discovery says now. Raises SignInError."""
+        with self._client() as client:
+            answer, _ = self._answer(client, discovery_url(self.url), None, TRIES, self._clock() + ASK_TIMEOUT)
+        return check_discovery(self.url, self.grant, answer, "authorization_endpoint")
+
     def _client(self) -> AbstractContextManager[httpx.Client]:
         """A client for one question, so that no socket stays open for the hours in between."""
         if self._http is not None:

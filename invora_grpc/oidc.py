@@ -84,11 +84,11 @@ def discovery_url(issuer: str) -> str:
     return f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
 
 
-def check_discovery(issuer: str, grant: str, answer: Answer) -> str:
-    """The token endpoint of a discovery answer. Raises SignInError unless everything about it is right.
+def check_discovery(issuer: str, grant: str, answer: Answer, name: str = "token_endpoint") -> str:
+    """An endpoint of a discovery answer. Raises SignInError unless everything about it is right.
 
-    The document's issuer must be exactly ours (without our trailing slash), and the token endpoint on its origin: a
-    secret goes nowhere else.
+    The document's issuer must be exactly ours (without our trailing slash), and the endpoint on its origin: a secret
+    goes nowhere else.
     """
 
     def bad(problem: str, hint: str = "check the issuer's URL") -> SignInError:
@@ -103,9 +103,10 @@ def check_discovery(issuer: str, grant: str, answer: Answer) -> str:
         raise bad("is no JSON object")
     if document.get("issuer") != issuer.removesuffix("/"):
         raise bad("names another issuer", "set the issuer to exactly the URL that the provider calls itself")
-    endpoint = document.get("token_endpoint")
+    endpoint = document.get(name)
     if not isinstance(endpoint, str) or not _same_origin(endpoint, issuer):
-        raise bad("names a token endpoint that is not on the issuer's own origin")
+        what = "an authorization" if name == "authorization_endpoint" else "a token"
+        raise bad(f"names {what} endpoint that is not on the issuer's own origin")
     return endpoint
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import grpc
 
+from invora_grpc.config import NO_TOKEN
 from invora_grpc.errors import InvoraError, RequestError, one_line
 
 if TYPE_CHECKING:
@@ -380,6 +381,8 @@ def _hint(error: RpcError, scope: str | None, token_source: str | None) -> str:
     if error.code is grpc.StatusCode.UNAUTHENTICATED:
         if token_source is None:
             return "check the client id and secret, or the token"
+        if token_source == NO_TOKEN:
+            return "the call went without a token: sign in, e.g. with client id and secret"
         return f"the token of {token_source} was refused: check the client id and secret, or the token"
     if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and "metadata size exceeds" in said:
         return (

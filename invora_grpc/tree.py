@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from invora_grpc.arguments import one_with
-from invora_grpc.auth import a_source, peek_of
+from invora_grpc.auth import NoToken, a_source, peek_of
 from invora_grpc.call import UNSET, CallOptions, changed, no_token, organization
 from invora_grpc.catalog import Method, Service, catalog
+from invora_grpc.channel import guard_bearer
 from invora_grpc.connection import Connection
 from invora_grpc.errors import ConfigError, closest
 
@@ -218,6 +219,8 @@ class Client(_Node):
         )
         if tokens is not UNSET:
             options = self._with_source(options, tokens)
+            if not isinstance(tokens, NoToken):
+                guard_bearer(self._connection.settings.target)
         return self._derived(self._connection, options)
 
     def _area(self, name: str, schema: Schema | None) -> Area:

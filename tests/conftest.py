@@ -16,6 +16,15 @@ settings.register_profile("untimed", deadline=None)  # a busy machine is no bug
 settings.load_profile("untimed")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _a_home_without_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps whatever profile, sign-in, history and cache there are on this machine away from all commands."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
+        yield
+
+
 @pytest.fixture(scope="session")
 def demo() -> Iterator[Running]:
     """A sandbox with the demo seed. Tests read it, or write what nobody else looks for."""

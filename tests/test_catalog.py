@@ -25,7 +25,7 @@ def test_importing_the_package_loads_neither_grpc_nor_protobuf() -> None:
 
 def test_ls_lists_every_service_and_rpc_without_grpc_and_protobuf() -> None:
     code = (
-        "import sys\nfrom invora_grpc.cli import main\nmain(['ls'], standalone_mode=False)\n"
+        "import sys\nfrom invora_grpc.cli import main\nmain(['ls'])\n"
         "print([m for m in ('grpc', 'google.protobuf', 'httpx') if m in sys.modules])"
     )
     lines = run(code).splitlines()

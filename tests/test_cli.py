@@ -228,7 +228,7 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     ],
 )
 def test_describe_finds_types_that_no_rpc_uses(symbol: str) -> None:
-    assert invora("describe", symbol).stdout.startswith(f"message {symbol} {{")
+    assert f"message {symbol} {{\n" in invora("describe", symbol).stdout
 
 
 def test_ls_accepts_the_names_that_it_prints() -> None:

@@ -21,7 +21,7 @@ from sandbox_fixture import Running
 from test_schema_printing import bare, compiled
 
 from invora_grpc.catalog import catalog
-from invora_grpc.cli import main
+from invora_grpc.cli.app import main
 from invora_grpc.schema.files import FileSet
 from invora_grpc.schema.survey import compiled_schema
 

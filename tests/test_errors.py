@@ -26,7 +26,7 @@ from grpc_status import rpc_status
 
 import invora_grpc
 from invora_grpc import status
-from invora_grpc.cli.calling import InDoubt
+from invora_grpc.cli.doubt import InDoubt
 from invora_grpc.errors import ConfigError, InvoraError, RequestError, SignInError, one_line, shown
 from invora_grpc.schema.reflection import ReflectionError
 from invora_grpc.status import OutcomeUnknown, RpcError, from_rpc_error, from_status

@@ -141,10 +141,10 @@ def test_discovery_names_endpoints_and_abilities(idp: Served) -> None:
         "jwks_uri": f"{idp.url}/oauth/v2/keys",
         "userinfo_endpoint": f"{idp.url}/oidc/v1/userinfo",
     }
-    assert found["grant_types_supported"] == ["client_credentials", "refresh_token"]
+    assert found["grant_types_supported"] == ["authorization_code", "client_credentials", "refresh_token"]
     assert found["id_token_signing_alg_values_supported"] == ["RS256"]
     assert found["code_challenge_methods_supported"] == ["S256"]
-    assert found["token_endpoint_auth_methods_supported"] == ["client_secret_post", "client_secret_basic"]
+    assert found["token_endpoint_auth_methods_supported"] == ["client_secret_post", "client_secret_basic", "none"]
 
 
 def test_the_published_keys_are_public(idp: Served) -> None:

@@ -1,5 +1,7 @@
 """`python -m invora_grpc.cli` is `invora`."""
 
+import sys
+
 from invora_grpc.cli import main
 
-main(prog_name="invora")
+sys.exit(main())

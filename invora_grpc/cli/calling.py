@@ -2,168 +2,206 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import re
-import shlex
-import sys
-from collections.abc import Mapping
-from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from invora_grpc.attempt import record_plan
-from invora_grpc.call import bind
-from invora_grpc.catalog import Method
-from invora_grpc.cli.coercion import coerced
-from invora_grpc.client import Invora
+from invora_grpc.cli.doubt import in_doubt
+from invora_grpc.cli.failures import FORM
+from invora_grpc.cli.forms import snippet_options
+from invora_grpc.cli.guard import check
+from invora_grpc.cli.options import target_options
+from invora_grpc.cli.output import FORMS, check_query, dumps
+from invora_grpc.cli.requests import Written, read_request
+from invora_grpc.cli.showing import Ask, Showing
+from invora_grpc.cli.sources import Source, find_method, known_method, rpc_of, source_options
+from invora_grpc.cli.targets import Target
 from invora_grpc.errors import InvoraError, RequestError
-from invora_grpc.idempotency import key_plan
-from invora_grpc.kinds import descriptor_of
-from invora_grpc.reading import to_json
 from invora_grpc.status import OutcomeUnknown
 
+if TYPE_CHECKING:
+    from invora_grpc.catalog import Method
+    from invora_grpc.client import Invora
 
-class InDoubt(InvoraError):
-    """A write whose outcome is unknown, as a shell is told it: the way out is a command."""
-
-    code: Any
-    """The gRPC status of the failure."""
-
-    def __init__(self, error: OutcomeUnknown, way: str) -> None:
-        super().__init__(str(error).replace(error.hint, way, 1))
-        self.code = error.code
+__all__ = ["Extent", "answers", "call", "read_request"]
 
 
-_STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[\d+\])*)")
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much of an answer that comes in parts is wanted."""
+
+    everything: bool = False
+    """All pages of a list."""
+    limit: int | None = None
+    """Items of a list, or messages of a stream, at most."""
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was said."""
+        return self.everything or self.limit is not None
 
 
-def open_client(*, org: str | None, timeout: float, **settings: Any) -> Invora:
-    """A client from the options of a command; the deadline holds for streams too. Raises ConfigError."""
-    return Invora(org_id=org, **settings).with_options(timeout=timeout)
+def _noted(ctx: click.Context, _: click.Parameter, form: str | None) -> str | None:
+    """The form, noted down for errors that come before the command begins: see `app.report`."""
+    ctx.meta[FORM] = form
+    return form
 
 
-def read_request(method: Method, data: str | None, fields: tuple[str, ...]) -> Any:
-    """The request as plain values: one mapping, or a list of them for an RPC that streams requests.
+@click.command()
+@click.argument("method")
+@click.argument("fields", nargs=-1)
+@click.option("-d", "--data", help="Request as JSON or YAML: text, @file, or - for standard input.")
+@click.option("--all", "everything", is_flag=True, help="All pages of a list.")
+@click.option("--max-items", type=click.IntRange(0), help="At most so many items of a list, or messages of a stream.")
+@click.option("--idempotency-key", help="Key of a create: repeated with the same content, it makes no second record.")
+@click.option(
+    "-o", "--output", "form", type=click.Choice(FORMS), callback=_noted, help="Form of the answer; json: errors too."
+)
+@click.option("--query", help="JMESPath expression: what to show of the answer.")
+@click.option("--envelope", is_flag=True, help="One JSON line with status, answer, details, metadata and timings.")
+@click.option("--strict", is_flag=True, help="Fail if the answer holds what the schema does not know.")
+@click.option("-v", "--verbose", is_flag=True, help="Show metadata, trailers, sizes and timings on standard error.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before a change in production.")
+@snippet_options
+@source_options
+@target_options
+@click.pass_context
+def call(
+    ctx: click.Context,
+    method: str,
+    fields: tuple[str, ...],
+    data: str | None,
+    everything: bool,
+    max_items: int | None,
+    idempotency_key: str | None,
+    form: str | None,
+    query: str | None,
+    envelope: bool,
+    strict: bool,
+    verbose: bool,
+    yes: bool,
+    snippet: str | None,
+    source: Source,
+    target: Target,
+) -> None:
+    """Call METHOD and print the answer as JSON.
 
-    Numbers with a decimal point stay exact. Raises RequestError naming the place of what cannot be read.
+    METHOD is a full name (package.Service/Method) or a short one that is unique (simple.invoices.list). The request is
+    JSON or YAML (-d), or FIELDS: path=text, path:=JSON, path=@file. A stream of requests is JSON values one after the
+    other. Decimals are plain numbers, enums short names, dates ISO. A stream is answered with one JSON line a message.
+
+    \b
+    Examples:
+      invora call simple.invoices.list --max-items 3 -o table
+      invora call billing.customers.create input.external_id=acme input.currency=SAR
+      invora call billing.customers.list --all --query 'items[].external_id' -o text
+      invora call simple.invoices.get -d '{"key": "order-7"}' --dry-run
+      echo 'key: order-7' | invora call simple.invoices.get -d - -v  # exit code 69
     """
-    given = _json(data) if data is not None else {}
-    for item in fields:
-        path, separator, value = item.partition("=")
-        if not separator:
-            raise RequestError(
-                "argument", item, "write a field as path=value, or the whole request with -d", "has no ="
-            )
-        _assign(given, path, value)
-    message = descriptor_of(bind(method).request_class)
-    if method.client_streaming:
-        return [coerced(message, item) for item in (given if isinstance(given, list) else [given])]
-    return coerced(message, _one(given))
-
-
-def _one(given: Any) -> Mapping[str, Any]:
-    if isinstance(given, Mapping):
-        return given
-    raise RequestError("data", given, "give one JSON object", f"is a JSON {type(given).__name__}")
-
-
-def _json(data: str) -> Any:
-    """Parse -d: text, @file or - (standard input); several objects in a row become a list."""
-    text, source = data, "data"
+    if envelope and form not in (None, "json"):
+        raise click.UsageError("--envelope is JSON; leave -o away")
+    showing = Showing(Ask(form, query, envelope, strict, verbose), target, source)
     try:
-        if data == "-":
-            text, source = sys.stdin.read(), "standard input"
-        elif data.startswith("@"):
-            text, source = Path(data[1:]).read_text("utf-8-sig"), data[1:]
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError("data", data, "give a readable UTF-8 file after @", str(error)) from None
-    decoder = json.JSONDecoder(parse_float=Decimal)
-    found, at = [], 0
+        check_query(query)
+        with ExitStack() as stack:
+            plan = _Plan(method, data, fields, Extent(everything, max_items), idempotency_key, snippet, yes)
+            _carry_out(stack, showing, plan)
+    except InvoraError as error:
+        ctx.exit(showing.failed(error))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be done, as it was typed."""
+
+    name: str
+    data: str | None
+    fields: tuple[str, ...]
+    extent: Extent
+    key: str | None
+    """The idempotency key."""
+    snippet: str | None
+    """What to show in place of calling."""
+    yes: bool
+    """Whether a change in production is meant."""
+
+
+def _carry_out(stack: ExitStack, showing: Showing, plan: _Plan) -> None:
+    """Find the RPC, read the request, call, and show: mistakes that need no gateway come before there is one."""
+    source, target = showing.source, showing.target
+    client, method = None, known_method(plan.name, source)
+    if method is None:
+        client = stack.enter_context(target.open())
+        method = find_method(plan.name, source, client, target.reflect_headers)
+    showing.method = method
+    live = method.client_streaming and plan.snippet is None
+    written = showing.written = Written.read(plan.data, plan.fields, live=live)
+    request = written.request(method)
+    if plan.snippet is not None:
+        click.echo(_snippet(showing, method, request, plan))
+        return
+    check(target, method, plan.yes)
+    if client is None:
+        client = stack.enter_context(target.open())
+    if plan.key is not None:
+        client = client.with_options(idempotency_key=plan.key)
+    _show(showing, showing.watch(stack, client), method, request, plan.extent)
+
+
+def _snippet(showing: Showing, method: Method, request: Any, plan: _Plan) -> str:
+    """The call in another form: for people to see, or for other tools."""
+    from invora_grpc.cli.snippets import call_of, planned, text_of
+
+    target = showing.target
+    made = call_of(
+        method,
+        request,
+        target.settings,
+        key=plan.key,
+        source=showing.source,
+        timeout=target.timeout,
+        headers=target.headers,
+        reflect_headers=target.reflect_headers,
+        files=target.files,
+        authorized=target.authorized,
+        policy=target.schema,
+        where=target.describe(),
+    )
+    if plan.snippet == "dry_run" and showing.ask.form == "json":
+        return dumps(planned(made), 2)
+    return text_of(str(plan.snippet), made)
+
+
+def _show(showing: Showing, client: Invora, method: Method, request: Any, extent: Extent) -> None:
+    """Call, and show what comes. Raises InDoubt in place of OutcomeUnknown."""
     try:
-        while text[at:].strip():
-            at += len(text[at:]) - len(text[at:].lstrip())
-            value, at = decoder.raw_decode(text, at)
-            found.append(value)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise RequestError(
-            source, text[at : at + 40], f"correct the JSON at {place}", f"is no JSON: {error.msg}"
-        ) from None
-    except RecursionError:
-        raise RequestError(source, text[:40], "nest it less deeply", "is nested too deeply") from None
-    return found[0] if len(found) == 1 else found
-
-
-def _assign(target: Any, path: str, value: str) -> None:
-    """Put a value at a path like lines[0].unit_price, making the objects and lists on the way."""
-    steps: list[str | int] = []
-    for part in path.split("."):
-        match = _STEP.fullmatch(part)
-        if not match:
-            raise RequestError(
-                "argument", path, "write a path like input.external_id or lines[0].unit_price", "is no path"
-            )
-        steps.append(match[1])
-        steps += [int(index) for index in re.findall(r"\d+", match[2])]
-    for step, following in itertools.pairwise(steps):
-        target = _child(target, step, [] if isinstance(following, int) else {}, path)
-    if _child(target, steps[-1], value, path) is not value:
-        raise RequestError("argument", path, "give each field once", "is given twice")
-
-
-def _child(target: Any, step: str | int, fresh: Any, path: str) -> Any:
-    """What the place holds, or `fresh`, put there."""
-    if isinstance(step, str):
-        if not isinstance(target, dict):
-            raise RequestError("argument", path, f"leave {step!r} away, or the other value", "has a value on its way")
-        return target.setdefault(step, fresh)
-    if not isinstance(target, list):
-        raise RequestError("argument", path, f"leave [{step}] away, or the other value", "has a value on its way")
-    if step > len(target):
-        raise RequestError(
-            "argument", path, f"give the items in order; the next one is [{len(target)}]", "skips an item"
-        )
-    if step == len(target):
-        target.append(fresh)
-    return target[step]
-
-
-def print_answer(client: Invora, method: Method, request: Any) -> None:
-    """Call and print: one JSON document, or one JSON line per message of a stream.
-
-    Raises InDoubt in place of OutcomeUnknown: a shell has no `reconcile()`.
-    """
-    rpc = getattr(client.service(method.service), method.rpc)
-    try:
-        answer = rpc(request)
+        if method.server_streaming or extent.given:
+            with closing(answers(client, method, request, extent)) as found:
+                if method.server_streaming:
+                    showing.stream(found)
+                else:
+                    showing.items(found)
+        else:
+            showing.answer(rpc_of(client, method)(request))
     except OutcomeUnknown as error:
-        raise InDoubt(error, _way_on(method, error)) from error
+        raise in_doubt(method, error) from error
+
+
+def answers(client: Invora, method: Method, request: Any, extent: Extent) -> Generator[Any]:
+    """The messages of a stream, or the items of a list, as many as are wanted.
+
+    Raises RequestError for an RPC that answers neither.
+    """
+    rpc = rpc_of(client, method)
     if method.server_streaming:
-        for message in answer:
-            click.echo(json.dumps(to_json(message), ensure_ascii=False))
+        with rpc(request) as stream:
+            yield from islice(stream, extent.limit)
+    elif method.client_streaming:
+        raise RequestError("max_items", method.attribute, "leave --max-items and --all away", "answers once")
     else:
-        click.echo(json.dumps(to_json(answer), ensure_ascii=False, indent=2))
-
-
-def _way_on(method: Method, error: OutcomeUnknown) -> str:
-    """What to run in order to find out, and, for a create under one key, what makes no second record."""
-    keyed, written = key_plan(method), record_plan(method)
-    if not error.keys:
-        return error.hint
-    if keyed is None:
-        return _looks(written.lookup, written.field, error.keys) if written is not None else error.hint
-    look = _looks(keyed.lookup, keyed.name, error.keys)
-    if keyed.many:
-        return look
-    place = f"{keyed.holder}.{keyed.name}" if keyed.holder else keyed.name
-    return f"{look}; the same call with {shlex.quote(f'{place}={error.keys[0]}')} makes no second record"
-
-
-def _looks(lookup: Method, field: str, keys: tuple[str, ...]) -> str:
-    """The command that shows the record; of several the first."""
-    command = f"invora call {lookup.attribute} {shlex.quote(f'{field}={keys[0]}')}"
-    others = f", and so on for {len(keys) - 1} more" if len(keys) > 1 else ""
-    return f"`{command}` looks it up{others}"
+        items = rpc.items(request)
+        yield from items if extent.limit is None else items.limit(extent.limit)

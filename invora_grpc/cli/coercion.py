@@ -33,6 +33,8 @@ def coerced(descriptor: Any, value: object, path: str = "") -> Any:
     kind = kind_of(descriptor)
     if kind in WRAPPED:
         return _field(descriptor.fields_by_name[WRAPPED[kind]], value, path)
+    if isinstance(value, bytes):  # a file's
+        return _decoded(value, path)
     if not isinstance(value, Mapping) or kind in (STRUCT, VALUE, LIST_VALUE, ANY):
         return value
     names = {name: field for field in descriptor.fields for name in (field.json_name, field.name)}
@@ -52,7 +54,7 @@ def _field(field: FieldDescriptor, value: object, path: str) -> object:
         key_field, value_field = entry.fields_by_name["key"], entry.fields_by_name["value"]
         return {_one(key_field, k, path): _one(value_field, v, f"{path}[{k!r}]") for k, v in value.items()}
     if field.is_repeated:
-        items = [value] if isinstance(value, str) else value
+        items = [value] if isinstance(value, str | bytes) else value
         if not isinstance(items, list):
             return value
         return [_one(field, item, f"{path}[{index}]") for index, item in enumerate(items)]
@@ -63,6 +65,8 @@ def _one(field: FieldDescriptor, value: Any, path: str) -> Any:
     message: Descriptor | None = field.message_type
     if message is not None:
         return coerced(message, value, path)
+    if isinstance(value, bytes):
+        return value if field.type == FieldDescriptor.TYPE_BYTES else _one(field, _decoded(value, path), path)
     if isinstance(value, Decimal) and field.cpp_type in _INTEGERS and value == value.to_integral_value():
         return int(value) if abs(value) < 2**64 else value
     if not isinstance(value, str):
@@ -76,6 +80,13 @@ def _one(field: FieldDescriptor, value: Any, path: str) -> Any:
     if field.cpp_type in _REALS:
         return _real(value)
     return _bytes(value, path) if field.type == FieldDescriptor.TYPE_BYTES else value
+
+
+def _decoded(value: bytes, path: str) -> str:
+    try:
+        return value.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(path, value[:40], "give a UTF-8 file", str(error)) from None
 
 
 def _real(text: str) -> object:

@@ -54,7 +54,12 @@ def schema() -> None:
 )
 @gateway
 def fetch(services: tuple[str, ...], out: str, form: str, **connection: Any) -> None:
-    """Write the descriptors of SERVICEs, and of all that they need, to a file or folder; of all services by default."""
+    """Write the descriptors of SERVICEs, and of all that they need, to a file or folder; of all services by default.
+
+    \b
+    Examples:
+      invora schema fetch invora.simple.invoices.v1.SimpleInvoiceService --format proto --out protos
+    """
     from invora_grpc.cli.drift import fetch as work
 
     click.get_current_context().exit(work(services, out, form, connection))
@@ -70,6 +75,10 @@ def diff(a: str, b: str, form: str, allow: str, **connection: Any) -> None:
 
     Each is "compiled" (what this package was built with), an endpoint (https://host, host:port), an environment's name,
     or a file: a FileDescriptorSet or a buf image, also gzipped; - for standard input.
+
+    \b
+    Examples:
+      invora schema diff compiled "$INVORA_ENDPOINT" --allow additive
     """
     from invora_grpc.cli.drift import diff as work
 
@@ -84,6 +93,10 @@ def verify(url: str | None, form: str, allow: str, **connection: Any) -> None:
     """Show every service and RPC of this package and of the gateway at ENDPOINT, and how the two differ.
 
     The services of gRPC itself, such as reflection, do not count.
+
+    \b
+    Examples:
+      invora schema verify --format json
     """
     from invora_grpc.cli.drift import verify as work
 

@@ -1,8 +1,7 @@
 """The sandbox's identity provider: discovery, tokens, keys and userinfo over HTTP, in the shape of a Zitadel.
 
-This room signs and verifies tokens and speaks OAuth. It signs in machines only (client credentials, refresh tokens) and
-decides nothing about permissions: a ``Caller`` says who asks, the services say what that allows. It logs no request
-body, secret or token, and no error text repeats one.
+This room signs and verifies tokens and speaks OAuth. It decides nothing about permissions: a ``Caller`` says who asks,
+the services say what that allows. It logs no request body, secret or token, and no error text repeats one.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from invora_grpc.sandbox.authorize import authorized, person_of, redeemed
 from invora_grpc.sandbox.model import Client, RefreshGrant
 from invora_grpc.sandbox.store import Store
 
@@ -42,6 +42,7 @@ TENANT_CLAIM = "urn:zitadel:iam:user:resourceowner:id"
 GENERATION_CLAIM = "urn:invora:sandbox:generation"
 CACHED_TOKENS = 1024
 MAX_FORM_BYTES = 64 * 1024
+GRANTS = ("authorization_code", "client_credentials", "refresh_token")
 _ALGORITHMS = ("RS256",)
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _ESSENTIAL = ("sub", "exp", "iat", "client_id", "org_id", "roles", TENANT_CLAIM, GENERATION_CLAIM)
@@ -244,18 +245,17 @@ class _Endpoints:
                 "userinfo_endpoint": f"{self.issuer}/oidc/v1/userinfo",
                 "scopes_supported": ["openid", "offline_access"],
                 "response_types_supported": ["code"],
-                "grant_types_supported": ["client_credentials", "refresh_token"],
+                "grant_types_supported": list(GRANTS),
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": list(_ALGORITHMS),
-                "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+                "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "none"],
                 "code_challenge_methods_supported": ["S256"],
             }
         )
 
     async def authorize(self, request: Request) -> Response:
-        """People sign in here on the real provider; the sandbox has no people."""
-        description = "the sandbox signs in machines only: use client_credentials at the token endpoint"
-        return JSONResponse({"error": "unsupported_response_type", "error_description": description}, 400)
+        """People sign in here on the real provider. The sandbox has one person per client, who always says yes."""
+        return authorized(self.store, self.issuer, request)
 
     async def keys(self, request: Request) -> Response:
         """The public signing key as JWKS."""
@@ -269,10 +269,14 @@ class _Endpoints:
             grant_type = form.get("grant_type")
             if grant_type is None:
                 raise _OAuthError("invalid_request", "grant_type is missing")
-            if grant_type not in ("client_credentials", "refresh_token"):
-                raise _OAuthError("unsupported_grant_type", "use client_credentials or refresh_token")
-            client = self._authenticated(request, form)
-            grant = self._new_grant(client, form) if grant_type == "client_credentials" else self._renewed(client, form)
+            if grant_type not in GRANTS:
+                raise _OAuthError("unsupported_grant_type", f"use {', '.join(GRANTS)}")
+            secretless = "authorization" not in request.headers and "client_secret" not in form
+            if secretless and grant_type != "client_credentials":
+                client = self._named(form)
+            else:
+                client = self._authenticated(request, form)
+            grant = self._granted(grant_type, client, form, secretless)
             return JSONResponse(self._answer(client, grant), headers=_NO_STORE)
         except _OAuthError as error:
             return JSONResponse(error.body, error.status, headers=error.headers)
@@ -307,6 +311,22 @@ class _Endpoints:
             raise _OAuthError("invalid_client", "unknown client, or wrong secret", 401, challenge=header is not None)
         return client
 
+    def _named(self, form: Mapping[str, str]) -> Client:
+        """A client without a secret: a code with its verifier, or the session of a person, will do."""
+        client = self.store.client(form.get("client_id", ""))
+        if client is None or not client.active:
+            raise _OAuthError("invalid_client", "unknown client", 401)
+        return client
+
+    def _granted(self, grant_type: str, client: Client, form: Mapping[str, str], secretless: bool) -> RefreshGrant:
+        if grant_type == "client_credentials":
+            return self._new_grant(client, form)
+        return (
+            self._redeemed(client, form)
+            if grant_type == "authorization_code"
+            else self._renewed(client, form, secretless)
+        )
+
     def _new_grant(self, client: Client, form: Mapping[str, str]) -> RefreshGrant:
         scope = form.get("scope", "")
         if "openid" not in scope.split():
@@ -314,13 +334,24 @@ class _Endpoints:
         family = secrets.token_hex(16)
         return RefreshGrant(client.client_id, client.client_id, client.org_id, client.roles, scope, family)
 
-    def _renewed(self, client: Client, form: Mapping[str, str]) -> RefreshGrant:
+    def _redeemed(self, client: Client, form: Mapping[str, str]) -> RefreshGrant:
+        found = redeemed(self.store, client.client_id, form)
+        if found is None:
+            raise _OAuthError("invalid_grant", "the code is unknown, expired or used, or the verifier is not its own")
+        family = secrets.token_hex(16)
+        return RefreshGrant(
+            client.client_id, person_of(client.client_id), client.org_id, client.roles, found.scope, family
+        )
+
+    def _renewed(self, client: Client, form: Mapping[str, str], secretless: bool) -> RefreshGrant:
         if "refresh_token" not in form:
             raise _OAuthError("invalid_request", "refresh_token is missing")
         with self.store.transaction():
             grant = self.store.use_refresh_token(form["refresh_token"], client.client_id)
             if grant and not set(form.get("scope", "").split()) <= set(grant.scope.split()):
                 raise _OAuthError("invalid_scope", "the scope exceeds what was granted")  # and leaves the token unspent
+            if grant and secretless and grant.subject != person_of(client.client_id):
+                raise _OAuthError("invalid_client", "the client's secret is missing", 401)  # and so does this
         if grant is None:
             raise _OAuthError("invalid_grant", "the refresh token is unknown, expired or was used before")
         return replace(grant, roles=client.roles)

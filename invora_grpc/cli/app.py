@@ -1,0 +1,135 @@
+"""The group of all commands: finds the one that is asked for, and turns what it raises into one line and an exit code.
+
+It must load no command but the one that runs: COMMANDS says where each is, and what its line in the help is.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final, NamedTuple
+
+import click
+
+from invora_grpc.errors import InvoraError, closest, one_line
+
+__all__ = ["COMMANDS", "INTERRUPTED", "Command", "main", "report"]
+
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C: 128 plus the number of SIGINT, as shells count."""
+_EXTRAS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("jmespath", "keyring", "prompt_toolkit", "tomlkit", "yaml"), "cli"),
+    **dict.fromkeys(("grpc_health", "grpc_reflection", "joserfc", "starlette", "uvicorn"), "sandbox"),
+    "grpc_tools": "codegen",
+}
+"""Top-level module → the extra of this package that installs it."""
+
+
+class Command(NamedTuple):
+    """Where a command is, and what the help says of it."""
+
+    place: str
+    """ "module:attribute", the module below `invora_grpc.cli`."""
+    section: str
+    """The heading that it stands under."""
+    help: str
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "ls": Command("explore:list_methods", "Explore", "List services and RPCs."),
+    "describe": Command("explore:describe", "Explore", "Show a service, RPC, message or enum as its proto."),
+    "search": Command("explore:search", "Explore", "Search names, fields and comments."),
+    "template": Command("template:template", "Explore", "Print a filled request, or the client call."),
+    "completion": Command("completion:completion", "Explore", "Print the completion script of a shell."),
+    "call": Command("calling:call", "Call", "Call an RPC."),
+    "login": Command("login:login", "Sign in", "Sign in, and keep the sign-in."),
+    "logout": Command("login:logout", "Sign in", "Forget a sign-in."),
+    "whoami": Command("whoami:whoami", "Sign in", "Show as whom calls are made."),
+    "token": Command("whoami:token", "Sign in", "Print the access token, for other tools."),
+    "profiles": Command("profiles:profiles", "Sign in", "List, choose and change profiles."),
+    "creds": Command("creds:creds", "Sign in", "Keep one-time secrets straight from a call."),
+    "schema": Command("schema:schema", "Work with it", "Fetch, compare and verify what a gateway serves."),
+    "shell": Command("shell:shell", "Work with it", "Read and run commands one after the other."),
+    "watch": Command("watch:watch", "Work with it", "Repeat a call and show what changes."),
+    "record": Command("recording:record", "Work with it", "Call, and keep request and answer in a file."),
+    "replay": Command("recording:replay", "Work with it", "Call again what a file keeps, and compare."),
+    "bench": Command("load:bench", "Work with it", "Measure how fast calls are answered."),
+    "doctor": Command("doctor:doctor", "Work with it", "Find out what is wrong, and what to do."),
+    "sandbox": Command("sandbox:sandbox", "Work with it", "Run the embedded sandbox."),
+}
+"""Every command by its name, in the order of the help."""
+
+
+class _Commands(click.Group):
+    """Loads commands when they are asked for, and turns what they raise into one line on standard error."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, name = entry.place.partition(":")
+        gc.disable()  # all that an import makes is kept: to look for garbage among it takes time and finds none
+        try:
+            command: click.Command = getattr(import_module(f"invora_grpc.cli.{module}"), name)
+        finally:
+            gc.enable()
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and name not in COMMANDS and not name.startswith("-") and (near := closest(name, COMMANDS)):
+            ctx.fail(f"No such command {name!r}; did you mean {' or '.join(near)}?")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
+            with formatter.section(section):
+                formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items() if entry.section == section])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.ClickException):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # the reader has gone; click ends quietly
+            ctx.exit(report(error))
+
+
+def report(error: BaseException) -> int:
+    """Say on standard error what a command raised, without a traceback, and return the exit code: one line, and for
+    errors of this package on a terminal what the server told in detail."""
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return INTERRUPTED
+    if isinstance(error, InvoraError):
+        from invora_grpc.cli import failures
+
+        context = click.get_current_context(silent=True)
+        return failures.report(error, None if context is None else context.meta.get(failures.FORM))
+    click.echo(f"error: {one_line(str(error)) if isinstance(error, OSError) else _unexpected(error)}", err=True)
+    return 1
+
+
+def _unexpected(error: BaseException) -> str:
+    """One line about what no command has words for: a package that is missing, or a fault of this one."""
+    if isinstance(error, ModuleNotFoundError) and (extra := _EXTRAS.get((error.name or "").partition(".")[0])):
+        return f"{error.name} is not installed: pip install 'invora-grpc[{extra}]'"
+    return one_line(f"unexpected {type(error).__name__}: {error}; this is a fault of invora-grpc, please report it")
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="invora-grpc", prog_name="invora")
+def main() -> None:
+    """Work with an Invora gateway, or any other gRPC server that offers reflection.
+
+    Settings come from INVORA_ENV, INVORA_ENDPOINT, INVORA_ISSUER, INVORA_CLIENT_ID, INVORA_CLIENT_SECRET, INVORA_TOKEN
+    and INVORA_ORG_ID, or from the options of a command.
+    """
