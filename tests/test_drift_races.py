@@ -104,9 +104,12 @@ def test_what_one_tenant_was_told_holds_for_a_tenant_that_may_not_ask(door: Door
 def test_a_tenant_that_may_not_ask_goes_on_unverified_and_is_not_asked_for_at_each_call(door: Door) -> None:
     with guarded(shop()) as (running, _):
         denied = invoices(door.open(endpoint=running.url, token="token", schema="verify").for_org(DENIED))
+        assert door.call(denied.create, invoice=BOUGHT).invoice.amount == 700
+        rounds = running.rounds  # two, if grpc.aio lost the status of the first one
         for _ in range(3):
             assert door.call(denied.create, invoice=BOUGHT).invoice.amount == 700
-        assert running.rounds == 1
+        assert 1 <= rounds <= 2
+        assert running.rounds == rounds
 
 
 # --- connections -----------------------------------------------------------------------------------------------------
