@@ -36,6 +36,7 @@ _UNSEEN: Final = {
     "unreachable": grpc.StatusCode.UNAVAILABLE,
     "unauthenticated": grpc.StatusCode.UNAUTHENTICATED,
     "timeout": grpc.StatusCode.DEADLINE_EXCEEDED,
+    "throttled": grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 """Why the gateway's schema could not be had → the status of the call for which it was asked for."""
 ALWAYS: Final = float("inf")
@@ -274,6 +275,7 @@ class Attempt:
                     scope=self.link.method.scope,
                     org=self.options.org,
                     token_source=self.options.source.describe,
+                    secret=self.secret,
                 )
             )
         if self.connection.closed and isinstance(error, Exception):

@@ -24,6 +24,8 @@ from invora_grpc.errors import InvoraError, RequestError, one_line
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from invora_grpc.config import Secret
+
     GrpcError = Exception  # the stubs give grpc.RpcError the methods of grpc.Call, which at run time it has not
 else:
     GrpcError = grpc.RpcError
@@ -51,10 +53,13 @@ __all__ = [
     "Unknown",
     "from_rpc_error",
     "from_status",
+    "masked",
 ]
 
 DETAILS_KEY: Final = "grpc-status-details-bin"
 REQUEST_ID_KEY: Final = "x-request-id"
+SHORT: Final = 12
+"""Characters from which on a token is looked for in what a server says; shorter ones may be words."""
 SHOWN_VIOLATIONS: Final = 20
 """Field violations that the one line of an error shows; `field_violations` has all of them."""
 
@@ -312,18 +317,22 @@ def from_rpc_error(
     scope: str | None = None,
     org: str | None = None,
     token_source: str | None = None,
+    secret: Secret | None = None,
 ) -> RpcError:
     """The typed error of a failed call, with `err` as its `__cause__`.
 
     Takes what grpc raises (a `grpc.Call` at the same time) and `grpc.aio.AioRpcError`. `method` is the full path,
-    `scope` the permission that the method needs, `token_source` a word about where the token came from.
+    `scope` the permission that the method needs, `token_source` a word about where the token came from, `secret` the
+    token: if the server repeats it, asterisks stand in its place, and there is no `__cause__`, which would show it.
     Never raises: an error without a status is UNKNOWN, broken details count as none.
     """
-    trailers = _metadata(err, "trailing_metadata")
+    told = _metadata(err, "trailing_metadata")
+    trailers = tuple([(key, masked(value, secret)) for key, value in told])
     binary, request_id = _first(trailers, DETAILS_KEY), _first(trailers, REQUEST_ID_KEY)
     if request_id is None:
-        request_id = _first(_metadata(err, "initial_metadata"), REQUEST_ID_KEY)
-    code, message = _ask(err, "code"), _ask(err, "details")
+        request_id = masked(_first(_metadata(err, "initial_metadata"), REQUEST_ID_KEY), secret)
+    code, said = _ask(err, "code"), _ask(err, "details")
+    message = masked(said, secret)
     error = from_status(
         code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN,
         message if isinstance(message, str) else "",
@@ -335,9 +344,21 @@ def from_rpc_error(
         trailing_metadata=trailers,
         details_bin=binary if isinstance(binary, bytes) else b"",
     )
-    err.__traceback__ = None
-    error.__cause__ = err
+    if message == said and trailers == told:
+        err.__traceback__ = None
+        error.__cause__ = err
     return error
+
+
+def masked(value: Any, secret: Secret | None) -> Any:
+    """A text or bytes with as many asterisks in the place of the secret; anything else as it is."""
+    if secret is None or len(secret.reveal()) < SHORT:
+        return value
+    if isinstance(value, str):
+        return value.replace(secret.reveal(), "*" * len(secret.reveal()))
+    if isinstance(value, bytes):  # lengths in it stay right
+        return value.replace(secret.reveal().encode(), b"*" * len(secret.reveal().encode()))
+    return value
 
 
 def from_status(code: grpc.StatusCode, message: str = "", **facts: Any) -> RpcError:

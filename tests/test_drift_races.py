@@ -112,6 +112,27 @@ def test_a_tenant_that_may_not_ask_goes_on_unverified_and_is_not_asked_for_at_ea
         assert running.rounds == rounds
 
 
+def test_a_gateway_that_is_asked_too_often_is_asked_again_and_nothing_is_sent_meanwhile(door: Door) -> None:
+    gateway, found, refusals = DriftedGateway(), Running.__new__(Running), [1, 1]
+    gateway.answer = echo
+
+    def script(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        if refusals:
+            refusals.pop()
+            next(requests)
+            assert found.heard == []
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too often")
+        for request in requests:
+            yield found.answers(request)
+
+    with scripted({"v1": script}, handlers=[gateway]) as reflecting:
+        found.gateway, found.reflecting, found.answers = gateway, reflecting, Answers([])
+        found.deploy(shop())
+        client = door.open(endpoint=found.url, token="token", schema="verify", timeout=20.0)
+        assert door.call(invoices(client).create, invoice=BOUGHT).invoice.amount == 700
+    assert refusals == [] and len(found.heard) == 1
+
+
 # --- connections -----------------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from door import AsyncDoor, Door
 from gateway import Gateway, running_gateway
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
+from reflection_server import scripted
 from secret_watch import Watch, watching
 
 from invora_api.documents.v2 import service_pb2 as documents
@@ -79,6 +80,17 @@ def refusing(code: grpc.StatusCode) -> Any:
     return answer
 
 
+def repeating(request: Any, context: grpc.ServicerContext) -> Any:
+    """A server's answer that repeats the caller's token wherever there is room."""
+    token = dict(context.invocation_metadata())["authorization"]
+    violation = error_details_pb2.BadRequest.FieldViolation(field="authorization", description=f"{token} is bad")
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    binary = status_pb2.Status(code=3, message=token, details=[detail]).SerializeToString()
+    context.set_trailing_metadata((("x-request-id", token), ("x-any", token), ("grpc-status-details-bin", binary)))
+    context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"cannot use {token}")
+
+
 # --- the watch itself ---
 
 
@@ -109,6 +121,30 @@ def test_every_status_of_a_server(door: Door, gateway: Gateway, issuer: Issuer) 
             error = watch.failure(create(door, client.with_options(retry=False).for_org("tnt_1")))
             assert isinstance(error, RpcError) and error.code is code
     assert gateway.received[0].metadata["authorization"] == f"Bearer {TOKEN}-1"
+
+
+def test_a_server_that_repeats_the_token(door: Door, gateway: Gateway, issuer: Issuer) -> None:
+    with watching(*SECRETS, bodies=(BODY,)) as watch:
+        client = door.open(endpoint=gateway.url, tokens=credentials(issuer), observer=watch.observer)
+        gateway.answers[CREATE] = repeating
+        error = watch.failure(create(door, client))
+        gateway.streams[LIST_STREAM] = repeating
+        watch.failure(lambda: door.every(client.documents.documents.list_stream()))
+    assert isinstance(error, RpcError)
+    assert error.message == "cannot use Bearer **************"
+    assert [(one.field, one.description) for one in error.field_violations] == [
+        ("authorization", "Bearer ************** is bad")
+    ]
+
+
+def test_a_server_that_repeats_the_token_when_it_is_asked_for_its_schema(door: Door, issuer: Issuer) -> None:
+    def script(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        yield repeating(requests, context)
+
+    with scripted({"v1": script}) as server, watching(*SECRETS, bodies=(BODY,)) as watch:
+        client = door.open(endpoint=server.url, tokens=credentials(issuer), observer=watch.observer, schema="verify")
+        assert "Bearer ****" in str(watch.failure(lambda: door.call(client.reflect)))
+        watch.failure(create(door, client))
 
 
 def test_a_token_that_is_refused_and_renewed_and_refused_again(door: Door, gateway: Gateway, issuer: Issuer) -> None:

@@ -17,9 +17,10 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
+from invora_grpc.config import Secret
 from invora_grpc.schema.protocol import path
 from invora_grpc.schema.reflection import Ended, Open, Send, Served, Wanted, session
-from invora_grpc.status import from_status
+from invora_grpc.status import from_status, masked
 
 __all__ = ["areflect", "reflect"]
 
@@ -129,6 +130,9 @@ class _Deadline:
     def _ended(self, code: grpc.StatusCode, message: str) -> Ended:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED and not self._left():
             message = f"no answer within {self._timeout:g} s"
+        for name, value in self._metadata:
+            if name == "authorization" and value:
+                message = masked(message, Secret(str(value).rpartition(" ")[2]))
         hint = from_status(code, message).hint if code is grpc.StatusCode.UNAVAILABLE else ""
         return Ended(code.name, message, hint)
 

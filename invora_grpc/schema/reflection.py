@@ -64,6 +64,7 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         ),
         "timeout": ("does not answer server reflection in time", "try again, or raise the timeout"),
         "unreachable": ("cannot be reached for server reflection", "check the endpoint, or try again later"),
+        "throttled": ("is asked too often for server reflection", "try again later, or use descriptors from a file"),
         "failed": ("fails at server reflection", "try again later, or use descriptors from a file"),
         "unauthenticated": ("wants to know who asks for server reflection", "check the token, or the client's secret"),
         "denied": ("does not allow this caller server reflection", "ask for the permission, or use another account"),
@@ -79,6 +80,7 @@ _REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "UNAUTHENTICATED": "unauthenticated",
         "UNAVAILABLE": "unreachable",
         "DEADLINE_EXCEEDED": "timeout",
+        "RESOURCE_EXHAUSTED": "throttled",
     }
 )
 
@@ -89,7 +91,8 @@ class ReflectionError(SchemaError):
     endpoint: str
     """The gateway's URL."""
     reason: str
-    """not-offered, denied, unauthenticated, unreachable, timeout, malformed, too-large or failed."""
+    """not-offered, denied, unauthenticated, unreachable, timeout, throttled, malformed, too-large
+    or failed."""
     causes: tuple[str, ...]
     """What went wrong with each version of the protocol that was tried, e.g. `v1: UNIMPLEMENTED: unknown service`."""
     hint: str
