@@ -6,13 +6,17 @@ READY := $(VENV)/.ready
 # buf, and the plugin that it starts, come from the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check gen gen-check bench clean
+.PHONY: demo test test-matrix check gen gen-check bench clean
 
 demo: $(READY)
 	@$(BIN)/python examples/demo.py
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# Both ends of the ranges of the dependencies, in environments of their own. Installs from the package index.
+test-matrix: $(READY)
+	$(BIN)/python tests/matrix.py
 
 check: $(READY) gen-check
 	$(BIN)/ruff check
@@ -25,10 +29,10 @@ check: $(READY) gen-check
 	$(BIN)/python -m pytest tests/test_docs.py
 
 gen: $(READY)
-	$(BIN)/python -m invora_grpc.codegen gen
+	$(BIN)/invora gen
 
 gen-check: $(READY)
-	$(BIN)/python -m invora_grpc.codegen check
+	$(BIN)/invora gen --check
 
 bench: $(READY)
 	$(BIN)/python bench

@@ -15,6 +15,11 @@ _SCRIPTS: Mapping[str, str] = {
     "nothing (python -c pass)": "",
     "import invora_grpc": "import invora_grpc",
     "import grpc": "import grpc",
+    "client tree, one service": (
+        "from invora_grpc import Invora\n"
+        "from invora_grpc.call import bind\n"
+        "bind(Invora(endpoint='http://' + address, token='token').simple.invoices.get.method)"
+    ),
     "raw stub, first call": (
         "import grpc\n"
         "from invora_api.simple.invoices.v1 import models_pb2, service_pb2_grpc\n"
@@ -34,6 +39,8 @@ _SCRIPTS: Mapping[str, str] = {
         "asyncio.run(main())"
     ),
 }
+_OVER = ("client tree, one service", "import grpc")
+"""What the tree costs to one who has imported grpc: the difference of these two, round by round."""
 _FRAME = """
 import sys, time
 address = sys.argv[1]
@@ -64,6 +71,10 @@ def results(rounds: int = 15) -> dict[str, Figures]:
     for name, figures in taken.items():
         wall, cpu, memory = (statistics.median(column) for column in zip(*figures, strict=True))
         table[name] = {"ms": wall, "cpu_ms": cpu, "peak_mib": memory}
+    for place, key in enumerate(("ms", "cpu_ms")):
+        more, less = ([figures[place] for figures in taken[name]] for name in _OVER)
+        differences = [one - other for one, other in zip(more, less, strict=True)]
+        table.setdefault(" over ".join(_OVER), {})[key] = statistics.median(differences)
     return {"start": table}
 
 
@@ -71,4 +82,4 @@ if __name__ == "__main__":
     for title, figures in results().items():
         print(title)
         for name, figure in figures.items():
-            print(f"  {name:28}", *(f"{key} {value:7.1f}" for key, value in figure.items()))
+            print(f"  {name:40}", *(f"{key} {value:7.1f}" for key, value in figure.items()))

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from invora_grpc.attempt import Attempt, keys_of, scope_of, shape_of
 from invora_grpc.auth import TokenSource
 from invora_grpc.auth_aio import AsyncTokens
-from invora_grpc.call import DEFAULT_TIMEOUT, CallOptions, bind, organization, request, seconds
+from invora_grpc.call import DEFAULT_TIMEOUT, bind, request
 from invora_grpc.channel import ChannelOption, ClientCertificate, open_aio_channel, sealed
 from invora_grpc.config import Secret, load_settings, wrapped
-from invora_grpc.connection import Connection
 from invora_grpc.driver import (
     aclaim,
     aend,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 else:
     AsyncTree = object
 
-__all__ = ["AsyncInvora", "AsyncUnaryRpc"]
+__all__ = ["AsyncClient", "AsyncInvora", "AsyncUnaryRpc"]
 
 
 class AsyncUnaryRpc(Rpc):
@@ -99,53 +98,12 @@ class AsyncUnaryRpc(Rpc):
         return self, shape_of(binding), request(binding, given, fields)
 
 
-class AsyncInvora(Client, AsyncTree):
-    """`Invora` for asyncio: the same surface, with calls to await. To be used in one event loop at a time.
-
-    Arguments, settings, and what it raises are those of `Invora`. Streams and lists are iterated with `async for`.
-    """
+class AsyncClient(Client):
+    """What every client for asyncio can do, whatever package its tree comes from."""
 
     _kinds = MappingProxyType(
         {"": AsyncUnaryRpc, "server": AsyncStreamRpc, "client": AsyncClientStreamRpc, "bidi": AsyncStreamRpc}
     )
-
-    def __init__(
-        self,
-        env: str | None = None,
-        *,
-        endpoint: str | None = None,
-        issuer: str | None = None,
-        client_id: str | None = None,
-        client_secret: str | Secret | None = None,
-        token: str | Secret | None = None,
-        org_id: str | None = None,
-        tokens: TokenSource | None = None,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        root_certificates: bytes | None = None,
-        client_certificate: ClientCertificate | tuple[bytes, bytes] | None = None,
-        channel_options: Sequence[ChannelOption] = (),
-        schema: SchemaPolicy | None = None,
-        journal: Ledger | None = None,
-        observer: Observer | None = None,
-    ) -> None:
-        client_secret, token = wrapped("client_secret", client_secret), wrapped("token", token)
-        client_certificate = sealed(client_certificate)
-        settings = load_settings(env, endpoint, issuer, client_id, client_secret, token, org_id)
-        self._connection = Connection(
-            settings,
-            open_aio_channel,
-            asyncio.sleep,
-            tokens=tokens,
-            schema=schema,
-            root_certificates=root_certificates,
-            client_certificate=client_certificate,
-            channel_options=channel_options,
-            ledger=journal,
-            observer=observer,
-        )
-        org = None if settings.org_id is None else organization(settings.org_id)
-        options = CallOptions(org=org, timeout=seconds("timeout", timeout))
-        self._options = self._with_source(options, self._connection.tokens)
 
     @staticmethod
     def _source(tokens: TokenSource) -> AsyncTokens:
@@ -197,3 +155,45 @@ class AsyncInvora(Client, AsyncTree):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+class AsyncInvora(AsyncClient, AsyncTree):
+    """`Invora` for asyncio: the same surface, with calls to await. To be used in one event loop at a time.
+
+    Arguments, settings, and what it raises are those of `Invora`. Streams and lists are iterated with `async for`.
+    """
+
+    def __init__(
+        self,
+        env: str | None = None,
+        *,
+        endpoint: str | None = None,
+        issuer: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | Secret | None = None,
+        token: str | Secret | None = None,
+        org_id: str | None = None,
+        tokens: TokenSource | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        root_certificates: bytes | None = None,
+        client_certificate: ClientCertificate | tuple[bytes, bytes] | None = None,
+        channel_options: Sequence[ChannelOption] = (),
+        schema: SchemaPolicy | None = None,
+        journal: Ledger | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        client_secret, token = wrapped("client_secret", client_secret), wrapped("token", token)
+        client_certificate = sealed(client_certificate)
+        self._connect(
+            load_settings(env, endpoint, issuer, client_id, client_secret, token, org_id),
+            open_aio_channel,
+            asyncio.sleep,
+            timeout,
+            tokens=tokens,
+            schema=schema,
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+            channel_options=channel_options,
+            ledger=journal,
+            observer=observer,
+        )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-from invora_grpc.catalog import Method, catalog
+from invora_grpc.catalog import COMPILED, Method, catalog, generated_path
 from invora_grpc.config import header_safe
 from invora_grpc.errors import ConfigError, RequestError, is_utf8
 from invora_grpc.metadata import TARGET_ORG_KEY, Pair, fitting
@@ -24,6 +24,7 @@ from invora_grpc.values import build
 from invora_grpc.verifying import verifier_of
 
 if TYPE_CHECKING:
+    from google.protobuf.descriptor import MethodDescriptor
     from grpc import Compression
 
     from invora_grpc.config import Secret
@@ -37,6 +38,8 @@ __all__ = [
     "CallOptions",
     "bind",
     "changed",
+    "descriptor",
+    "harmless",
     "load",
     "message_class",
     "metadata",
@@ -204,7 +207,7 @@ def bind(method: Method) -> Binding:
     content: one process can hold a proto file only once.
     """
     if method.schema is None:
-        load(catalog().service(method.service).file)
+        load(catalog(method.package).service(method.service).file, method.package)
     find: Callable[[str], type[Message]] = message_class if method.schema is None else method.schema.message_class
     request_class = find(method.request)
     return Binding(method, request_class, find(method.response), verifier_of(request_class))
@@ -212,7 +215,7 @@ def bind(method: Method) -> Binding:
 
 def siblings(method: Method) -> tuple[Method, ...]:
     """All RPCs of the method's service."""
-    services = catalog() if method.schema is None else method.schema
+    services = catalog(method.package) if method.schema is None else method.schema
     methods: tuple[Method, ...] = services.service(method.service).methods
     return methods
 
@@ -223,16 +226,32 @@ def message_class(full_name: str) -> type[Message]:
     return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(full_name))
 
 
-def load(file: str) -> None:
+def descriptor(method: Method) -> MethodDescriptor:
+    """The descriptor of a method whose message classes are loaded: what the client builds its requests by."""
+    if method.schema is not None:
+        found: MethodDescriptor = method.schema.method(method)
+        return found
+    return descriptor_pool.Default().FindServiceByName(method.service).methods_by_name[method.name]
+
+
+def harmless(method: Method) -> bool:
+    """Whether the schema says that the method has no side effects: `option idempotency_level = NO_SIDE_EFFECTS`."""
+    from google.protobuf.descriptor_pb2 import MethodOptions
+
+    bind(method)
+    return descriptor(method).GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
+
+
+def load(file: str, package: str = COMPILED) -> None:
     """Import the generated module of a proto file and, through it, everything that it refers to."""
-    name = "invora_api." + file.removeprefix("invora/").removesuffix(".proto").replace("/", ".") + "_pb2"
+    name = generated_path(file, package).replace("/", ".") + "_pb2"
     try:
         importlib.import_module(name)
     except TypeError as error:
         raise ImportError(
             f"{name} cannot be loaded: another package in this process has registered the same proto file with other "
-            f"content ({error}). Use only one generated copy of the Invora schema per process; other stubs need a "
-            "process of their own."
+            f"content ({error}). Use only one generated copy of a schema per process; other stubs need a process of "
+            "their own."
         ) from error
 
 

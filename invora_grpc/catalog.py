@@ -10,12 +10,21 @@ import functools
 import importlib
 import keyword
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from invora_grpc.errors import RequestError, closest
+
+COMPILED: Final = "invora_api"
+"""The package of generated code that this client is made for."""
+MODULE_NAMES_TAKEN: Final = frozenset({"close", "for_org", "reflect", "service", "with_options"})
+"""What a client itself has, and so no module can be called."""
+RPC_NAMES_TAKEN: Final = frozenset({"service"})
+"""What every service of a client has, and so no RPC can be called."""
+FOLDER_NAMES_TAKEN: Final = frozenset({"catalog", "client", "clients", "likes"})
+"""What modules of every generated package are called, and so no folder of it can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,8 @@ class Method:
     doc: str
     schema: Any = None
     """The `invora_grpc.schema.Schema` that it is of; None: the compiled one."""
+    package: str = COMPILED
+    """The package of generated code of the client that calls it; without `schema`, its messages are from there."""
 
     @property
     def full_name(self) -> str:
@@ -75,6 +86,15 @@ class Method:
     def key(self) -> object:
         """What tells it from all other RPCs: its path, and the schema that it is of if that is not the compiled one."""
         return self.path if self.schema is None else (self.path, self.schema)
+
+    @property
+    def promised(self) -> bool:
+        """Whether Invora's rules hold for it: a create's key is unique, and words of its name say what it does.
+
+        That is so for Invora's own client, and for Invora's services in another generated package. About anybody
+        else's schema nothing is known but what it says itself.
+        """
+        return self.package == COMPILED or self.service.startswith("invora.")
 
     @property
     def arity(self) -> str:
@@ -102,21 +122,24 @@ class Service:
     origin: str
     doc: str
     methods: tuple[Method, ...]
+    package: str = COMPILED
+    """The package of generated code that it is of."""
 
     def method(self, name: str) -> Method:
         """The RPC with this schema name or attribute name; raises RequestError with the nearest names."""
         for method in self.methods:
             if name in (method.name, method.rpc):
                 return method
-        raise _unknown("rpc", name, [m.rpc for m in self.methods], f"an RPC of {self.name}")
+        raise _unknown("rpc", name, [m.rpc for m in self.methods], f"an RPC of {self.name}", self.package)
 
 
 class Catalog:
     """All services, by full name and by module and area."""
 
-    __slots__ = ("_by_name", "_tree")
+    __slots__ = ("_by_name", "_package", "_tree")
 
-    def __init__(self, services: Iterable[Service]) -> None:
+    def __init__(self, services: Iterable[Service], package: str = COMPILED) -> None:
+        self._package = package
         self._by_name = {service.name: service for service in services}
         tree: dict[str, dict[str, Service]] = {}
         for service in self._by_name.values():
@@ -149,7 +172,7 @@ class Catalog:
         module, _, area = name.partition(".")
         if module in self._tree and area in self._tree[module]:
             return self._tree[module][area]
-        raise _unknown("service", name, self._by_name, "a service of the catalog")
+        raise _unknown("service", name, self._by_name, "a service of the catalog", self._package)
 
     def method(self, name: str) -> Method:
         """One RPC by any unambiguous name.
@@ -170,7 +193,7 @@ class Catalog:
         if found:
             several = ", ".join(m.attribute for m in found[:6])
             raise RequestError("method", name, f"write one of {several}", f"fits {len(found)} RPCs")
-        raise _unknown("method", name, [m.attribute for m in self.methods], "an RPC of the catalog")
+        raise _unknown("method", name, [m.attribute for m in self.methods], "an RPC of the catalog", self._package)
 
 
 def _names(method: Method) -> tuple[str, str, str]:
@@ -185,10 +208,11 @@ def _ends(full: str, tail: str) -> bool:
     return full.endswith(tail) and full[: -len(tail)].endswith(".")
 
 
-def _unknown(what: str, name: str, known: Iterable[str], kind: str) -> RequestError:
+def _unknown(what: str, name: str, known: Iterable[str], kind: str, package: str) -> RequestError:
     known = list(known)
     near = closest(name, known) or closest(name.rpartition(".")[2], [k.rpartition(".")[2] for k in known])
-    hint = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else "`invora ls` shows all"
+    hint = "`invora ls` shows all" if package == COMPILED else f"there are {', '.join(known[:6])}"
+    hint = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else hint
     return RequestError(what, name, hint, f"is not {kind}")
 
 
@@ -197,29 +221,64 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def attribute(name: str) -> str:
-    """The Python attribute of an RPC or service: snake case, with an underscore behind a keyword."""
-    snake = snake_case(name)
-    return f"{snake}_" if keyword.iskeyword(snake) else snake
+def attribute(name: str, taken: Collection[str] = ()) -> str:
+    """The Python attribute of an RPC, service or module: snake case, with an underscore behind a keyword and behind
+    what is `taken`, and none in front, since no branch of a client's tree has private names."""
+    snake = snake_case(name).lstrip("_")
+    snake = snake if snake.isidentifier() else f"x{snake}"
+    return f"{snake}_" if keyword.iskeyword(snake) or snake in taken else snake
+
+
+def python_path(file: str, package: str) -> str:
+    """Where the generated modules of a proto file are, below the folder of packages: what they are called without
+    `_pb2`, e.g. "invora/a/v2/x-y.proto" → "invora_api/a/v2/x_y".
+
+    Dots are folders, as protoc has it. What Python could not import gets underscores: `class/` is `class_`, `2024/` is
+    `_2024`, and a first folder that a generated module of the package is called like is `catalog_`.
+    """
+    parts = file.removeprefix("invora/").removesuffix(".proto").replace(".", "/").split("/")
+    names = [re.sub(r"^(?=\d|$)", "_", re.sub(r"\W", "_", part, flags=re.ASCII)) for part in parts]
+    folders = [f"{name}_" if keyword.iskeyword(name) else name for name in names[:-1]]
+    if folders and folders[0] in FOLDER_NAMES_TAKEN:
+        folders[0] += "_"
+    return "/".join([package.replace(".", "/"), *folders, names[-1]])
+
+
+def generated_path(file: str, package: str) -> str:
+    """`python_path` as it is in this package: RENAMED of its catalog has the files that could not keep theirs."""
+    renamed: Mapping[str, str] = getattr(importlib.import_module(f"{package}.catalog"), "RENAMED", {})
+    return renamed.get(file) or python_path(file, package)
+
+
+def catalog(package: str = COMPILED) -> Catalog:
+    """The catalog of a package of generated code. Loaded once, without protobuf."""
+    return _catalog(package)
 
 
 @functools.cache
-def catalog() -> Catalog:
-    """The catalog of the compiled schema. Loaded once, without protobuf."""
-    source: Any = importlib.import_module("invora_api.catalog")
-    return Catalog(service_of(*entry) for entry in source.SERVICES)
+def _catalog(package: str) -> Catalog:
+    source: Any = importlib.import_module(f"{package}.catalog")
+    return Catalog((service_of(*entry, package=package) for entry in source.SERVICES), package)
 
 
 def service_of(
-    name: str, module: str, area: str, file: str, origin: str, doc: str, methods: tuple[tuple[str, ...], ...]
+    name: str,
+    module: str,
+    area: str,
+    file: str,
+    origin: str,
+    doc: str,
+    methods: tuple[tuple[str, ...], ...],
+    *,
+    package: str = COMPILED,
 ) -> Service:
     """A service of the generated catalog, from its entry there."""
-    return Service(
-        name, module, area, file, origin, doc, tuple(_method(name, module, area, *entry) for entry in methods)
-    )
+    found = tuple(_method(package, name, module, area, *entry) for entry in methods)
+    return Service(name, module, area, file, origin, doc, found, package)
 
 
 def _method(
+    package: str,
     service: str,
     module: str,
     area: str,
@@ -236,4 +295,7 @@ def _method(
     rule = HttpRule(*[*http.split(" "), ""][:3]) if http else None
     client, server = streaming in ("client", "bidi"), streaming in ("server", "bidi")
     path = f"/{service}/{name}"
-    return Method(service, name, module, area, rpc, path, request, response, client, server, rule, scope, origin, doc)
+    return Method(
+        *(service, name, module, area, rpc, path, request, response, client, server, rule, scope, origin, doc),
+        package=package,
+    )

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from invora_grpc.attempt import Attempt, keys_of, scope_of, shape_of
 from invora_grpc.auth import CallableToken, TokenSource
-from invora_grpc.call import DEFAULT_TIMEOUT, CallOptions, organization, request, seconds
+from invora_grpc.call import DEFAULT_TIMEOUT, request
 from invora_grpc.channel import ChannelOption, ClientCertificate, open_channel, sealed
 from invora_grpc.config import Secret, load_settings, wrapped
-from invora_grpc.connection import Connection
 from invora_grpc.driver import end, recovered, reflected, send, waited
 from invora_grpc.errors import ConfigError
 from invora_grpc.paging import Items, Pages
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 else:
     SyncTree = object
 
-__all__ = ["Invora", "UnaryRpc"]
+__all__ = ["Invora", "SyncClient", "UnaryRpc"]
 
 
 class UnaryRpc(Rpc):
@@ -92,68 +91,10 @@ class UnaryRpc(Rpc):
         return self, shape_of(binding), request(binding, given, fields)
 
 
-class Invora(Client, SyncTree):
-    """A client of an Invora gateway. Safe to share between threads; nothing is dialled before the first call.
-
-    Settings come from the arguments, else from INVORA_ENV, INVORA_ENDPOINT, INVORA_ISSUER, INVORA_CLIENT_ID,
-    INVORA_CLIENT_SECRET, INVORA_TOKEN and INVORA_ORG_ID, else from the environment's own (`production`, `staging`,
-    `sandbox`; default `production`).
-
-    `timeout` is in seconds, for each unary call with all its tries and its wait for the token. `root_certificates` is
-    PEM and replaces the built-in authorities, `client_certificate` a pair of PEM private key and certificate chain,
-    `channel_options` are gRPC's own and win over ours. `journal` keeps the keys of creates on disk, so
-    that they survive a crash. `observer` is told about every call.
-
-    `schema` says what is done about a gateway whose own schema, as server reflection tells it, is not the compiled one.
-    "verify": a call that the two understand differently raises SchemaDriftError, and is not sent. "adapt": it is
-    converted by name where nothing gets lost, and refused where something would. "trust": nobody looks. The default is
-    "verify", and "trust" for gateways on loopback. Raised besides, before anything is sent: UnconfirmedSchema for an
-    RPC that is documented only, if the gateway offers no reflection; ReflectionError if its answers cannot be used.
-
-    A client survives a fork, and travels in a pickle if its secrets come from the environment; either way it opens a
-    channel of its own there. Raises ConfigError, naming setting, value and way out, for a bad or missing setting, and
-    for an endpoint to which a token would travel in plaintext.
-    """
+class SyncClient(Client):
+    """What every blocking client can do, whatever package its tree comes from."""
 
     _kinds = MappingProxyType({"": UnaryRpc, "server": StreamRpc, "client": ClientStreamRpc, "bidi": StreamRpc})
-
-    def __init__(
-        self,
-        env: str | None = None,
-        *,
-        endpoint: str | None = None,
-        issuer: str | None = None,
-        client_id: str | None = None,
-        client_secret: str | Secret | None = None,
-        token: str | Secret | None = None,
-        org_id: str | None = None,
-        tokens: TokenSource | None = None,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        root_certificates: bytes | None = None,
-        client_certificate: ClientCertificate | tuple[bytes, bytes] | None = None,
-        channel_options: Sequence[ChannelOption] = (),
-        schema: SchemaPolicy | None = None,
-        journal: Ledger | None = None,
-        observer: Observer | None = None,
-    ) -> None:
-        client_secret, token = wrapped("client_secret", client_secret), wrapped("token", token)
-        client_certificate = sealed(client_certificate)
-        settings = load_settings(env, endpoint, issuer, client_id, client_secret, token, org_id)
-        self._connection = Connection(
-            settings,
-            open_channel,
-            time.sleep,
-            tokens=tokens,
-            schema=schema,
-            root_certificates=root_certificates,
-            client_certificate=client_certificate,
-            channel_options=channel_options,
-            ledger=journal,
-            observer=observer,
-        )
-        org = None if settings.org_id is None else organization(settings.org_id)
-        options = CallOptions(org=org, timeout=seconds("timeout", timeout))
-        self._options = self._with_source(options, self._connection.tokens)
 
     @staticmethod
     def _source(tokens: TokenSource) -> TokenSource:
@@ -208,3 +149,62 @@ class Invora(Client, SyncTree):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Invora(SyncClient, SyncTree):
+    """A client of an Invora gateway. Safe to share between threads; nothing is dialled before the first call.
+
+    Settings come from the arguments, else from INVORA_ENV, INVORA_ENDPOINT, INVORA_ISSUER, INVORA_CLIENT_ID,
+    INVORA_CLIENT_SECRET, INVORA_TOKEN and INVORA_ORG_ID, else from the environment's own (`production`, `staging`,
+    `sandbox`; default `production`).
+
+    `timeout` is in seconds, for each unary call with all its tries and its wait for the token. `root_certificates` is
+    PEM and replaces the built-in authorities, `client_certificate` a pair of PEM private key and certificate chain,
+    `channel_options` are gRPC's own and win over ours. `journal` keeps the keys of creates on disk, so
+    that they survive a crash. `observer` is told about every call.
+
+    `schema` says what is done about a gateway whose own schema, as server reflection tells it, is not the compiled one.
+    "verify": a call that the two understand differently raises SchemaDriftError, and is not sent. "adapt": it is
+    converted by name where nothing gets lost, and refused where something would. "trust": nobody looks. The default is
+    "verify", and "trust" for gateways on loopback. Raised besides, before anything is sent: UnconfirmedSchema for an
+    RPC that is documented only, if the gateway offers no reflection; ReflectionError if its answers cannot be used.
+
+    A client survives a fork, and travels in a pickle if its secrets come from the environment; either way it opens a
+    channel of its own there. Raises ConfigError, naming setting, value and way out, for a bad or missing setting, and
+    for an endpoint to which a token would travel in plaintext.
+    """
+
+    def __init__(
+        self,
+        env: str | None = None,
+        *,
+        endpoint: str | None = None,
+        issuer: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | Secret | None = None,
+        token: str | Secret | None = None,
+        org_id: str | None = None,
+        tokens: TokenSource | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        root_certificates: bytes | None = None,
+        client_certificate: ClientCertificate | tuple[bytes, bytes] | None = None,
+        channel_options: Sequence[ChannelOption] = (),
+        schema: SchemaPolicy | None = None,
+        journal: Ledger | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        client_secret, token = wrapped("client_secret", client_secret), wrapped("token", token)
+        client_certificate = sealed(client_certificate)
+        self._connect(
+            load_settings(env, endpoint, issuer, client_id, client_secret, token, org_id),
+            open_channel,
+            time.sleep,
+            timeout,
+            tokens=tokens,
+            schema=schema,
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+            channel_options=channel_options,
+            ledger=journal,
+            observer=observer,
+        )

@@ -32,6 +32,7 @@ __all__ = [
     "parse_url",
     "require_credentials",
     "secret_header_safe",
+    "variable",
     "wrapped",
 ]
 
@@ -39,13 +40,7 @@ __all__ = [
 _VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
-_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        name: f"INVORA_{name.upper()}"
-        for name in ("env", "endpoint", "issuer", "client_id", "client_secret", "token", "org_id")
-    }
-)
-
+_SETTINGS: Final[tuple[str, ...]] = ("env", "endpoint", "issuer", "client_id", "client_secret", "token", "org_id")
 _SECRET_VARIABLES: Final[tuple[str, ...]] = ("client_secret", "token")
 
 
@@ -186,6 +181,8 @@ class Settings:
     """A ready access token; it wins over client id and secret."""
     org_id: str | None = None
     """The organization to act in (`x-target-org-id`); None: the caller's own."""
+    package: str | None = None
+    """The package of generated code whose client these are for; None: Invora's own client."""
     target: Target = field(init=False, compare=False, repr=False)
     """`endpoint`, parsed."""
 
@@ -202,6 +199,7 @@ def load_settings(
     token: str | Secret | None = None,
     org_id: str | None = None,
     *,
+    package: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Settings from arguments, else from `INVORA_*` variables, else from the environment's own values.
@@ -211,10 +209,13 @@ def load_settings(
 
     Credentials given as arguments are not mixed with the other kind from the variables: a `token` argument hides
     INVORA_CLIENT_ID and INVORA_CLIENT_SECRET, a `client_id` or `client_secret` argument hides INVORA_TOKEN.
+
+    `package`: for the client of a generated package, which talks to anybody's server. No token of Invora's may end up
+    there, so that its variables are its own, ACME_API_TOKEN and so on for "acme_api", and there are no environments.
     Raises ConfigError for a value that is wrong. Credentials may be missing here: see `require_credentials`.
     """
     client_secret, token = wrapped("client_secret", client_secret), wrapped("token", token)
-    said, hidden = _variables(environ)
+    said, hidden = _variables(environ, package)
     del environ  # holds plain secrets, and would be shown by a traceback with locals
     by_client = client_id is not None or client_secret is not None
     if token is not None and by_client:
@@ -223,34 +224,44 @@ def load_settings(
         client_id = _given("client_id", client_id, said)
         client_secret = client_secret or hidden.get("client_secret")
         token = None if by_client else hidden.get("token")
-    name = _given("env", env, said) or "production"
-    environment = ENVIRONMENTS.get(name)
-    if environment is None:
-        raise ConfigError("env", name, f"use one of {', '.join(ENVIRONMENTS)}", "is no environment")
+    environment = _environment(_given("env", env, said)) if package is None else Environment(package, "", "")
+    endpoint = _given("endpoint", endpoint, said) or environment.endpoint
+    if not endpoint:
+        hint = f"set {variable('endpoint', package)}, or pass endpoint"
+        raise ConfigError("endpoint", None, hint, "missing: it has no default")
+    issuer = _given("issuer", issuer, said) or environment.issuer
     org_id = _given("org_id", org_id, said)
     return Settings(
         environment=environment,
-        endpoint=_given("endpoint", endpoint, said) or environment.endpoint,
-        issuer=parse_issuer(_given("issuer", issuer, said) or environment.issuer),
+        endpoint=endpoint,
+        issuer=issuer and parse_issuer(issuer),
         client_id=client_id and header_safe("client_id", client_id),
         client_secret=client_secret,
         token=token and secret_header_safe("token", token),
         org_id=org_id and header_safe("org_id", org_id),
+        package=package,
     )
 
 
+def variable(setting: str, package: str | None = None) -> str:
+    """The environment variable of a setting: INVORA_TOKEN, or ACME_API_TOKEN for a client of the package acme_api."""
+    prefix = "INVORA" if package is None else package.replace(".", "_").upper()
+    return f"{prefix}_{setting.upper()}"
+
+
 def require_credentials(settings: Settings) -> None:
-    """Raises ConfigError, naming what is missing, unless there is a token or both client id and client secret."""
+    """Raises ConfigError, naming what is missing, unless there is a token, or both client id and client secret and an
+    issuer to give them to."""
     if settings.token is not None:
         return
-    missing = [name for name in ("client_id", "client_secret") if getattr(settings, name) is None]
+    missing = [name for name in ("client_id", "client_secret", "issuer") if getattr(settings, name) in (None, "")]
     if missing:
-        variables = " and ".join(f"INVORA_{name.upper()}" for name in missing)
+        variables = " and ".join(variable(name, settings.package) for name in missing)
         arguments = " and ".join(missing)
         raise ConfigError(
             "credentials",
             None,
-            f"set {variables}, or pass {arguments}; or give a token (INVORA_TOKEN, token)",
+            f"set {variables}, or pass {arguments}; or give a token ({variable('token', settings.package)}, token)",
             "missing",
         )
 
@@ -302,9 +313,17 @@ def secret_header_safe(setting: str, value: Secret) -> Secret:
     return value
 
 
-def _variables(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Secret]]:
+def _environment(name: str | None) -> Environment:
+    """The environment of this name; `production` if none is named. Raises ConfigError."""
+    environment = ENVIRONMENTS.get(name or "production")
+    if environment is None:
+        raise ConfigError("env", name, f"use one of {', '.join(ENVIRONMENTS)}", "is no environment")
+    return environment
+
+
+def _variables(environ: Mapping[str, str], package: str | None) -> tuple[dict[str, str], dict[str, Secret]]:
     """What the variables say, by setting; secrets apart and wrapped. Never raises: its locals are not for showing."""
-    said = {name: environ[var] for name, var in _VARIABLES.items() if environ.get(var)}
+    said = {name: found for name in _SETTINGS if (found := environ.get(variable(name, package)))}
     hidden = {name: Secret(said.pop(name)) for name in _SECRET_VARIABLES if name in said}
     return said, hidden
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from invora_grpc.arguments import a_number, one_with
 from invora_grpc.auth import NoToken, TokenSource, token_source
-from invora_grpc.call import Binding, bind
+from invora_grpc.call import Binding, bind, harmless
 from invora_grpc.catalog import Method
 from invora_grpc.channel import (
     AIO_FORK_OBSTACLE,
@@ -28,7 +28,7 @@ from invora_grpc.channel import (
     fork_obstacle,
     guard_bearer,
 )
-from invora_grpc.config import Settings, load_settings, require_credentials
+from invora_grpc.config import Settings, load_settings, require_credentials, variable
 from invora_grpc.errors import ClosedError, ConfigError
 from invora_grpc.idempotency import KeyPlan, Ledger, RecentKeys, key_plan
 from invora_grpc.retry import Budget, RetryClass, retry_class
@@ -182,7 +182,7 @@ class Connection:
         deserializer = decode if self.loop is None else None
         with self._lock:
             send = getattr(self._opened(path), method.arity)(path, response_deserializer=deserializer)
-            kind = retry_class(method, plan is not None)
+            kind = retry_class(method, plan is not None, not method.promised and harmless(method))
             encode = decision.encode if decision is not None else None
             link = Link(binding, path, send, kind, plan, until, self.epoch, decode, encode)
             self.links[method.key] = link
@@ -298,16 +298,19 @@ class Connection:
             )
         for name in ("client_secret", "token"):
             secret = getattr(settings, name)
-            if secret is not None and secret != getattr(load_settings(endpoint=settings.endpoint), name):
+            own = load_settings(endpoint=settings.endpoint, package=settings.package)
+            source = variable(name, settings.package)
+            if secret is not None and secret != getattr(own, name):
                 raise TypeError(
                     f"a client whose {name} was given as an argument does not pickle, since the secret would travel "
-                    f"along; set INVORA_{name.upper()} in both processes, or make the client in the other one"
+                    f"along; set {source} in both processes, or make the client in the other one"
                 )
         plain = {
             "tokens": self.given_tokens,
-            "env": settings.environment.name,
+            "env": settings.environment.name if settings.package is None else None,
+            "package": settings.package,
             "endpoint": settings.endpoint,
-            "issuer": settings.issuer,
+            "issuer": settings.issuer or None,
             "client_id": settings.client_id
             if settings.token is None
             else None,  # as an argument it would hide the token
@@ -353,7 +356,7 @@ def _restore(
     known = _CONNECTIONS.get(identity)
     if known is not None:
         return known
-    names = ("env", "endpoint", "issuer", "client_id")
+    names = ("env", "endpoint", "issuer", "client_id", "package")
     settings = load_settings(**{name: plain.pop(name) for name in names})
     connection = Connection(settings, opener, sleep, **plain)
     del _CONNECTIONS[connection.identity]

@@ -12,7 +12,7 @@ import importlib.resources
 import re
 from collections.abc import Iterator
 
-from invora_grpc.catalog import Method, catalog
+from invora_grpc.catalog import Method, catalog, generated_path
 
 __all__ = ["explain"]
 
@@ -35,9 +35,10 @@ def _stub(method: Method) -> ast.ClassDef | None:
     """The class of the RPC in the stub of its service; None if it is of no compiled schema, or without stubs."""
     if method.schema is not None:
         return None
-    file = catalog().service(method.service).file.removeprefix("invora/").removesuffix(".proto").replace("-", "_")
+    file = catalog(method.package).service(method.service).file
+    folder, _, stub = generated_path(file, method.package).rpartition("/")
     try:
-        classes = _classes(f"{file}_client.pyi")
+        classes = _classes(folder.replace("/", "."), f"{stub}_client.pyi")
     except (OSError, ModuleNotFoundError):
         return None
     area = classes.get(method.service.rpartition(".")[2])
@@ -48,8 +49,8 @@ def _stub(method: Method) -> ast.ClassDef | None:
 
 
 @functools.lru_cache(maxsize=4)
-def _classes(stub: str) -> dict[str, ast.ClassDef]:
-    text = importlib.resources.files("invora_api").joinpath(stub).read_text("utf-8")
+def _classes(package: str, stub: str) -> dict[str, ast.ClassDef]:
+    text = importlib.resources.files(package).joinpath(stub).read_text("utf-8")
     return {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
 
 

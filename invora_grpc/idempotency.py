@@ -147,8 +147,11 @@ def key_plan(method: Method) -> KeyPlan | None:
     """Where the method's requests have their keys; None if it is no create whose key its caller may choose.
 
     Read off the schema: a unary Create or BatchCreate that is POSTed to a collection, whose service has a Get by `key`
-    or `transaction_id`, and whose request has that field itself, or one message with it.
+    or `transaction_id`, and whose request has that field itself, or one message with it. Not in anybody else's schema:
+    that there is at most one record under a key is Invora's promise.
     """
+    if not method.promised:
+        return None
     rule = method.http
     if method.name not in _CREATES or method.streaming or rule is None or rule.verb != "POST" or "{" in rule.path:
         return None

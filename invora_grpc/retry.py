@@ -78,6 +78,9 @@ _CHANGING: Final = frozenset(
 """Words of an RPC's name that say that it changes something, whatever its HTTP verb claims: the schema has GETs such
 as LoseInvoiceDispute and BillingEntityApplyTaxes."""
 
+_TWO_THINGS: Final = frozenset({"and", "or"})
+"""Words between what an RPC does and what else it does, as in GetAndIncrement."""
+
 
 def _chance() -> float:
     """A random number from 0 to 1."""
@@ -86,14 +89,27 @@ def _chance() -> float:
     return random()
 
 
-def retry_class(method: Method, keyed: bool) -> RetryClass:
-    """The class of an RPC, from its name and its HTTP rule; `keyed`: its request carries a key of its own."""
+def retry_class(method: Method, keyed: bool, harmless: bool = False) -> RetryClass:
+    """The class of an RPC, from its name and its HTTP rule; `keyed`: its request carries a key of its own; `harmless`:
+    its schema says that it has no side effects."""
     if keyed:
         return RetryClass.KEYED
     words = method.rpc.strip("_").split("_")
+    if harmless:
+        return RetryClass.READ
+    if not method.promised:
+        return RetryClass.READ if _reads(words, method) else RetryClass.WRITE
     if _CHANGING.intersection(words[:1] if words[0] in _PURE else words):
         return RetryClass.WRITE
     return RetryClass.READ if words[0] in _PURE or (method.http and method.http.verb == "GET") else RetryClass.WRITE
+
+
+def _reads(words: list[str], method: Method) -> bool:
+    """Whether an RPC of anybody's schema changes nothing, as far as a name can tell: Get and List of one thing only
+    (google.aip.dev/131, 132), the Check of a health service, and HTTP GETs (RFC 9110, 9.2.1)."""
+    if _CHANGING.intersection(words) or _TWO_THINGS.intersection(words):
+        return False
+    return words[0] in ("get", "list") or words == ["check"] or (method.http is not None and method.http.verb == "GET")
 
 
 @dataclass(frozen=True, slots=True)

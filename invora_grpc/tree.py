@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from invora_grpc.arguments import one_with
 from invora_grpc.auth import NoToken, a_source, peek_of
-from invora_grpc.call import UNSET, CallOptions, changed, no_token, organization
-from invora_grpc.catalog import Method, Service, catalog
+from invora_grpc.call import UNSET, CallOptions, changed, no_token, organization, seconds
+from invora_grpc.catalog import COMPILED, Catalog, Method, Service, catalog
 from invora_grpc.channel import guard_bearer
 from invora_grpc.connection import Connection
 from invora_grpc.errors import ConfigError, closest
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from grpc import Compression
 
     from invora_grpc.auth import TokenSource
+    from invora_grpc.config import Settings
     from invora_grpc.retry import Retry
     from invora_grpc.schema.descriptors import Schema
 
@@ -147,8 +149,24 @@ class Client(_Node):
 
     _kinds: ClassVar[Mapping[str, Callable[[Connection, CallOptions, Method], Rpc]]]
     """The class of an RPC by the kind of its streaming: "", "client", "server" or "bidi"."""
+    _package: ClassVar[str] = COMPILED
+    """The package of generated code whose services are its tree."""
     _connection: Connection
     _options: CallOptions
+
+    def _connect(
+        self,
+        settings: Settings,
+        opener: Callable[..., Any],
+        sleep: Callable[[float], Any],
+        timeout: float | None,
+        **given: Any,
+    ) -> None:
+        """Begin with a connection of its own; `given`: what `Connection` takes besides."""
+        self._connection = Connection(settings, opener, sleep, **given)
+        org = None if settings.org_id is None else organization(settings.org_id)
+        options = CallOptions(org=org, timeout=seconds("timeout", timeout))
+        self._options = self._with_source(options, self._connection.tokens)
 
     @classmethod
     def _derived(cls, connection: Connection, options: CallOptions) -> Self:
@@ -226,21 +244,25 @@ class Client(_Node):
     def _area(self, name: str, schema: Schema | None) -> Area:
         """A service of the catalog, or of a schema that was not compiled in."""
         if schema is None:
-            return Area(self, catalog().service(name))
+            return Area(self, self._catalog.service(name))
         one_with(("service", "message_class"), "schema", schema, 'give "server", or a Schema as reflect() returns it')
-        return Area(self, schema.service(name))
+        return Area(self, _called_from(self._package, schema.service(name)))
+
+    @property
+    def _catalog(self) -> Catalog:
+        return catalog(self._package)
 
     def _rpc(self, method: Method) -> Rpc:
         return self._kinds[method.streaming](self._connection, self._options, method)
 
     def _children(self) -> Iterable[str]:
-        return catalog().modules
+        return self._catalog.modules
 
     if not TYPE_CHECKING:  # type checkers know the tree from the generated stubs
 
         def __getattr__(self, name: str) -> Module:
             _public(self, name)
-            services = catalog().modules.get(name)
+            services = self._catalog.modules.get(name)
             if services is None:
                 raise self._no(name)
             module = self.__dict__[name] = Module(self, name, services)
@@ -256,6 +278,14 @@ class Client(_Node):
             return f"<{type(self).__name__}>"
         org = f" org={self._options.org}" if self._options.org else ""
         return f"<{type(self).__name__} {self._connection.settings.target.url}{org}>"
+
+
+def _called_from(package: str, service: Service) -> Service:
+    """A service that was not compiled in, for the client of a package: that decides what is promised about it."""
+    if package == service.package:
+        return service
+    methods = tuple(replace(method, package=package) for method in service.methods)
+    return replace(service, methods=methods, package=package)
 
 
 def _restored(cls: type[Client], connection: Connection, options: CallOptions, given: TokenSource | None) -> Client:

@@ -25,7 +25,6 @@ from google.protobuf.message import Message
 
 from invora_grpc.call import bind
 from invora_grpc.catalog import Service, catalog
-from invora_grpc.codegen.__main__ import stale
 from invora_grpc.explain import explain
 from invora_grpc.kinds import descriptor_of
 from invora_grpc.values import build
@@ -197,14 +196,6 @@ def test_every_rpc_takes_the_fields_of_its_request_and_lists_can_be_walked(prefi
                 prefix == "Async" and not method.streaming
             )
     assert walked == 102
-
-
-def test_a_stale_stub_is_named_with_the_proto_file_that_it_comes_from(tmp_path: Path) -> None:
-    for name, text in (("fresh", "new"), ("current", "old")):
-        (tmp_path / name / "invora_api/kernel").mkdir(parents=True)
-        (tmp_path / name / "invora_api/kernel/query_dicts.pyi").write_text(text)
-    (line,) = stale(tmp_path / "fresh", tmp_path / "current", ROOT / "proto")
-    assert line.endswith(f"query_dicts.pyi (from {ROOT / 'proto/common/kernel/query.proto'})")
 
 
 # --- help() -----------------------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "replay": Command("recording:replay", "Work with it", "Call again what a file keeps, and compare."),
     "bench": Command("load:bench", "Work with it", "Measure how fast calls are answered."),
     "doctor": Command("doctor:doctor", "Work with it", "Find out what is wrong, and what to do."),
+    "gen": Command("generating:gen", "Work with it", "Generate stubs and client from a schema."),
     "sandbox": Command("sandbox:sandbox", "Work with it", "Run the embedded sandbox."),
 }
 """Every command by its name, in the order of the help."""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from invora_grpc.codegen.googleapis import bundled
 from invora_grpc.errors import one_line
 from invora_grpc.schema.descriptors import Schema
 from invora_grpc.schema.files import MAX_FILES, DescriptorError, FileSet
@@ -87,19 +88,6 @@ def _by_protoc(protoc: Sequence[str], roots: Iterable[Path], files: Sequence[str
         imports = [f"-I{root}" for root in (*roots, *bundled())]
         _run([*protoc, *imports, f"--descriptor_set_out={out}", "--include_imports", *files], sources)
         return FileSet.read(out)
-
-
-def bundled() -> list[Path]:
-    """Folders with the sources of google.protobuf, google.api and google.type, as far as they are installed."""
-    found = [place / "_proto" for place in _places("grpc_tools")]
-    found += [place.parent.parent for place in _places("google.api")]
-    return [folder for folder in found if folder.is_dir()]
-
-
-def _places(package: str) -> list[Path]:
-    """Where a package is installed; nowhere if it is not."""
-    spec = importlib.util.find_spec(package)
-    return [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
 
 
 def _by_buf(buf: str, folder: Path) -> FileSet:

@@ -1,4 +1,4 @@
-"""google/api and google/type for buf, taken from the installed googleapis-common-protos.
+"""Google's protos as they are installed: for buf as a module of a workspace, for protoc as folders of imports.
 
 The registry would serve them as a dependency; offline they are copied into a workspace module that is
 not committed. Only the files that the schema imports are copied, so that the set is stable.
@@ -7,7 +7,10 @@ not committed. Only the files that the schema imports are copied, so that the se
 from __future__ import annotations
 
 import importlib.resources
+import importlib.util
 from pathlib import Path
+
+__all__ = ["FILES", "bundled", "materialise"]
 
 FILES = (
     "google/api/annotations.proto",
@@ -27,3 +30,16 @@ def materialise(target: Path) -> None:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(source)
+
+
+def bundled() -> list[Path]:
+    """Folders with the sources of google.protobuf, google.api and google.type, as far as they are installed."""
+    found = [place / "_proto" for place in _places("grpc_tools")]
+    found += [place.parent.parent for place in _places("google.api")]
+    return [folder for folder in found if folder.is_dir()]
+
+
+def _places(package: str) -> list[Path]:
+    """Where a package is installed; nowhere if it is not."""
+    spec = importlib.util.find_spec(package)
+    return [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []

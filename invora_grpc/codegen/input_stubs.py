@@ -1,19 +1,20 @@
 """Stubs of what requests take: a TypedDict per message, the names of enums, and the types that stand for one value.
 
 They mirror what `invora_grpc.values.build` accepts, a little narrower: canonical names only, no numbers for enums.
-Written are the messages that a request can hold, one `*_dicts.pyi` beside the generated module of each proto file.
+Written are the messages that a request can hold, one `*_dicts.pyi` beside the generated module of each proto file, and
+in the package also for files that are not generated.
 """
 
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from invora_grpc import kinds
-from invora_grpc.codegen.catalog_source import ServiceRow
-from invora_grpc.codegen.schema import Schema, python_name
+from invora_grpc.codegen.catalog_source import ServiceRow, literal
+from invora_grpc.codegen.schema import Schema, stub_name
 from invora_grpc.codegen.stub_text import Imports, docstring, entry
 from invora_grpc.kinds import enum_names, is_map, kind_of
 
@@ -41,7 +42,20 @@ _SCALARS: Mapping[int, str] = {
     FieldDescriptor.CPPTYPE_UINT64: "int",
     FieldDescriptor.CPPTYPE_BOOL: "bool",
 }
+_READ: Mapping[int, str] = {**_SCALARS, FieldDescriptor.CPPTYPE_STRING: "str"}
 _NOTHING = "    ...\n"
+_LIKE_MESSAGES: Mapping[str, tuple[str, str]] = {
+    "AnyMessage": (kinds.ANY, "any"),
+    "Duration": (f"{_GOOGLE}Duration", "duration"),
+    "FieldMask": (kinds.FIELD_MASK, "field_mask"),
+    "ListValue": (kinds.LIST_VALUE, "struct"),
+    "Struct": (kinds.STRUCT, "struct"),
+    "Timestamp": (f"{_GOOGLE}Timestamp", "timestamp"),
+    "Value": (kinds.VALUE, "struct"),
+}
+"""Messages of Google's that stand for one value: the name in `likes.pyi`, the message, and the file that has it."""
+_OWN_MESSAGES: Mapping[str, str] = {"DecimalValue": kinds.DECIMAL, "StringList": "kernel.StringList"}
+"""Messages that stand for one value in some schemas only."""
 _LIKES = '''"""What stands for one value in a request: the plain Python type, its text, or the message itself."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -50,15 +64,8 @@ from decimal import Decimal
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import ListValue, Struct, Value
-from google.protobuf.timestamp_pb2 import Timestamp
-from {package}.kernel.decimal_pb2 import DecimalValue
-from {package}.kernel.wrappers_pb2 import StringList
-
+{imports}
 _T_co = TypeVar("_T_co", covariant=True)
 
 class _Collection(Protocol[_T_co]):
@@ -83,24 +90,24 @@ class _TimeOfDay(Protocol):
 
 Texts: TypeAlias = _Collection[_T_co] | Iterator[_T_co]
 """Several pieces of text, in anything that yields them but one str, which would be taken letter by letter."""
-DecimalLike: TypeAlias = Decimal | int | str | DecimalValue
+DecimalLike: TypeAlias = Decimal | int | str{DecimalValue}
 """An exact number. A float is not exact."""
-InstantLike: TypeAlias = datetime | str | Timestamp
+InstantLike: TypeAlias = datetime | str | {Timestamp}
 """A datetime with a time zone, or RFC 3339 text."""
-DurationLike: TypeAlias = timedelta | str | Duration
+DurationLike: TypeAlias = timedelta | str | {Duration}
 """A timedelta, or text such as "3.5s"."""
 DateLike: TypeAlias = date | str | _Date
 """A date, or text such as "2026-11-21"."""
 TimeLike: TypeAlias = time | str | _TimeOfDay
 """A time without zone, or text such as "09:30:00"."""
-TextsLike: TypeAlias = Texts[str | UUID] | StringList
-MaskLike: TypeAlias = str | Texts[str] | FieldMask
+TextsLike: TypeAlias = Texts[str | UUID]{StringList}
+MaskLike: TypeAlias = str | Texts[str] | {FieldMask}
 """Paths of fields: a list of them, or text with commas between them."""
-StructLike: TypeAlias = Mapping[str, Any] | Struct
+StructLike: TypeAlias = Mapping[str, Any] | {Struct}
 """What JSON holds, as a dict."""
-ListLike: TypeAlias = Sequence[Any] | ListValue
-ValueLike: TypeAlias = str | float | Decimal | Mapping[str, Any] | Sequence[Any] | Value | None
-AnyLike: TypeAlias = Message | Mapping[str, Any] | AnyMessage
+ListLike: TypeAlias = Sequence[Any] | {ListValue}
+ValueLike: TypeAlias = str | float | Decimal | Mapping[str, Any] | Sequence[Any] | {Value} | None
+AnyLike: TypeAlias = Message | Mapping[str, Any] | {AnyMessage}
 '''
 
 
@@ -108,26 +115,33 @@ def render(schema: Schema, services: Iterable[ServiceRow]) -> dict[str, str]:
     """Path → text of every `*_dicts.pyi`, and of the types that they share."""
     messages, enums = _reachable(schema, services)
     files = {thing.file.name: thing.file for thing in (*messages, *enums)}
-    outputs = {f"{schema.package}/likes.pyi": _LIKES.replace("{package}", schema.package)}
+    outputs = {f"{schema.package.replace('.', '/')}/likes.pyi": _likes(schema)}
     for name in sorted(files):
-        module = schema.module(files[name], "dicts")
-        own = Fields(schema, Imports(), module)
+        held = [message for message in messages if message.file.name == name]
+        keys = {argument(field) for message in held for field in message.fields}
+        own = Fields(schema, Imports({*keys, *schema.input_names(files[name]).values()}), name, keys)
         parts = [_names(own, enum) for enum in enums if enum.file.name == name]
-        parts += [_dict(own, message) for message in messages if message.file.name == name]
-        _refuse_doubles(module, [*enums, *messages], name)
-        outputs[f"{module.replace('.', '/')}.pyi"] = "\n".join([_head(name), str(own.imports), *parts])
+        parts += [_dict(own, message) for message in held]
+        head = docstring(f"What requests take for the messages of {name}, for type checkers only.", 0)
+        path = schema.module(files[name], "dicts").replace(".", "/")
+        outputs[f"{path}.pyi"] = "\n".join([head, str(own.imports), *parts])
     return outputs
 
 
-def _head(file: str) -> str:
-    return f'"""What requests take for the messages of {file}, for type checkers only."""\n'
-
-
-def _refuse_doubles(module: str, things: Sequence[Descriptor | EnumDescriptor], file: str) -> None:
-    names = [stub_name(thing) for thing in things if thing.file.name == file]
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
-        raise ValueError(f"{module}: two messages or enums would both be called {doubles[0]}")
+def _likes(schema: Schema) -> str:
+    """The types that stand for one value, with the messages where this schema has them."""
+    imports, text = Imports(), _LIKES
+    for name, (full_name, file) in _LIKE_MESSAGES.items():
+        message = schema.known(full_name)
+        known = message is not None and schema.can_import(message.file)
+        module = schema.module(message.file) if message is not None and known else f"google.protobuf.{file}_pb2"
+        text = text.replace(f"{{{name}}}", imports.member(module, full_name.rpartition(".")[2]))
+    for name, full_name in _OWN_MESSAGES.items():
+        message = schema.known(full_name)
+        known = message is not None and schema.can_import(message.file)
+        own = f" | {imports.member(schema.module(message.file), name)}" if message is not None and known else ""
+        text = text.replace(f"{{{name}}}", own)
+    return text.replace("{imports}", str(imports))
 
 
 def _reachable(schema: Schema, services: Iterable[ServiceRow]) -> tuple[list[Descriptor], list[EnumDescriptor]]:
@@ -149,27 +163,38 @@ def _reachable(schema: Schema, services: Iterable[ServiceRow]) -> tuple[list[Des
     return [plain[name] for name in sorted(plain)], [enums[name] for name in sorted(enums)]
 
 
-def stub_name(element: Descriptor | EnumDescriptor) -> str:
-    """The name in `*_dicts.pyi`: `AddressDict` for a message, `CurrencyName` for an enum."""
-    plain = python_name(element).replace(".", "")
-    return f"{plain}Dict" if isinstance(element, Descriptor) else f"{plain}Name"
-
-
 class Fields:
     """Types of fields, as they are written in one stub."""
 
-    def __init__(self, schema: Schema, imports: Imports, module: str = "") -> None:
+    def __init__(self, schema: Schema, imports: Imports, file: str = "", keys: Collection[str] = ()) -> None:
+        """`file`: the one whose `*_dicts.pyi` this is; `keys`: what its classes declare."""
         self.schema = schema
         self.imports = imports
-        self._module = module
+        self._file = file
+        self._keys = keys
 
     def message(self, message: Descriptor) -> str:
         """The generated class of a message."""
-        return self.imports.member(self.schema.module(message.file, "pb2"), python_name(message))
+        if not self.schema.can_import(message.file):
+            return self.imports.name("google.protobuf.message", "Message")
+        return self.imports.member(self.schema.module(message.file), stub_name(message))
 
     def given(self, message: Descriptor) -> str:
         """A message as a request takes it: its class or its TypedDict."""
+        if kind_of(message):
+            mapping = self.imports.name("collections.abc", "Mapping")
+            return f"{self.message(message)} | {mapping}[str, {self.imports.name('typing', 'Any')}]"
         return f"{self.message(message)} | {self._stub(message)}"
+
+    def read(self, field: FieldDescriptor) -> str:
+        """What one value of a field is when it is read."""
+        if field.message_type is not None:
+            return self.message(field.message_type)
+        if field.enum_type is not None:
+            return self._enum(field.enum_type)
+        if field.type == FieldDescriptor.TYPE_BYTES:
+            return self.imports.builtin("bytes")
+        return self.imports.builtin(_READ.get(field.cpp_type, "float"))
 
     def type(self, field: FieldDescriptor) -> str:
         """What a request takes for a field. None leaves it out."""
@@ -188,9 +213,7 @@ class Fields:
 
     def _item(self, field: FieldDescriptor) -> str:
         if field.enum_type is not None:
-            enum = field.enum_type
-            module = self.schema.module(enum.file, "pb2")
-            return f"{self._stub(enum)} | {self.imports.member(module, python_name(enum))}"
+            return f"{self._stub(field.enum_type)} | {self._enum(field.enum_type)}"
         if field.message_type is None:
             return self._scalar(field)
         kind = kind_of(field.message_type)
@@ -201,25 +224,31 @@ class Fields:
             return f"{self._scalar(inner)} | {self.message(field.message_type)}"
         return self.given(field.message_type)
 
+    def _enum(self, enum: EnumDescriptor) -> str:
+        if not self.schema.can_import(enum.file):
+            return self.imports.builtin("int")
+        return self.imports.member(self.schema.module(enum.file), self.schema.stub_type(enum))
+
     def _scalar(self, field: FieldDescriptor) -> str:
+        builtin = self.imports.builtin
         if field.cpp_type in _SCALARS:
-            return _SCALARS[field.cpp_type]
+            return builtin(_SCALARS[field.cpp_type])
         if field.cpp_type != FieldDescriptor.CPPTYPE_STRING:
-            return f"float | {self.imports.name('decimal', 'Decimal')}"
+            return f"{builtin('float')} | {self.imports.name('decimal', 'Decimal')}"
         if field.type == FieldDescriptor.TYPE_BYTES:
-            return "bytes | bytearray | memoryview"
-        return f"str | {self.imports.name('uuid', 'UUID')}"
+            return f"{builtin('bytes')} | {builtin('bytearray')} | {builtin('memoryview')}"
+        return f"{builtin('str')} | {self.imports.name('uuid', 'UUID')}"
 
     def _key(self, field: FieldDescriptor) -> str:
-        return _SCALARS.get(field.cpp_type, "str")
+        return self.imports.builtin(_SCALARS.get(field.cpp_type, "str"))
 
     def _like(self, name: str) -> str:
         return self.imports.member(f"{self.schema.package}.likes", name)
 
     def _stub(self, element: Descriptor | EnumDescriptor) -> str:
-        module = self.schema.module(element.file, "dicts")
-        name = stub_name(element)
-        return name if module == self._module else self.imports.member(module, name)
+        name = self.schema.input_names(element.file)[element.full_name]
+        own = element.file.name == self._file and name not in self._keys
+        return name if own else self.imports.member(self.schema.module(element.file, "dicts"), name)
 
 
 def field_docs(schema: Schema, message: Descriptor) -> list[str]:
@@ -240,28 +269,39 @@ def _names(own: Fields, enum: EnumDescriptor) -> str:
     many = len(enum.values) > MANY_VALUES
     names = short if many else list(dict.fromkeys([*short, *(value.name for value in enum.values)]))
     items = "".join(f'    "{name}",\n' for name in names)
-    alias = own.imports.name("typing", "TypeAlias")
-    text = f"{stub_name(enum)}: {alias} = {own.imports.name('typing', 'Literal')}[\n{items}]{' | str' * many}\n"
+    alias, called = own.imports.name("typing", "TypeAlias"), own.schema.input_names(enum.file)[enum.full_name]
+    more = f" | {own.imports.builtin('str')}" * many
+    text = f"{called}: {alias} = {own.imports.name('typing', 'Literal')}[\n{items}]{more}\n"
     said = [entry(value.name, own.schema.comment(f"{enum.full_name}.{value.name}")) for value in enum.values]
     return text + docstring("\n".join([own.schema.comment(enum.full_name), *filter(None, said)]), 0)
 
 
 def _dict(own: Fields, message: Descriptor) -> str:
-    """The TypedDict of a message. Keys that are Python keywords come from a base, which only a call can define."""
-    name, base = stub_name(message), own.imports.name("typing", "TypedDict")
-    reserved = [field for field in message.fields if keyword.iskeyword(field.name)]
+    """The TypedDict of a message. Keys that no class can declare come from a base, which only a call can define."""
+    name = own.schema.input_names(message.file)[message.full_name]
+    base = own.imports.name("typing", "TypedDict")
+    reserved = [field for field in message.fields if not is_declarable(field.name)]
     text = ""
     if reserved:
-        items = "".join(f'        "{field.name}": {own.type(field)},\n' for field in reserved)
+        items = "".join(f"        {literal(field.name)}: {own.type(field)},\n" for field in reserved)
         text = f'_{name}Keywords = {base}(\n    "_{name}Keywords",\n    {{\n{items}    }},\n    total=False,\n)\n\n'
         base = f"_{name}Keywords"
     body = docstring("\n".join([own.schema.comment(message.full_name), *choices(message)]), 4)
     for field in message.fields:
-        body += f"    {argument(field)}: {own.type(field)}\n" + docstring(own.schema.comment(field.full_name), 4)
+        if is_declarable(argument(field)):
+            body += f"    {argument(field)}: {own.type(field)}\n" + docstring(own.schema.comment(field.full_name), 4)
     return f"{text}class {name}({base}, total=False):\n{body or _NOTHING}"
 
 
+def is_declarable(name: str) -> bool:
+    """Whether a class can declare the name as it is: no keyword, and no private name, which would be mangled."""
+    return not keyword.iskeyword(name) and not name.startswith("__")
+
+
 def argument(field: FieldDescriptor) -> str:
-    """The name of a field as keyword argument: with an underscore behind a Python keyword."""
+    """The name of a field as keyword argument: with an underscore behind a Python keyword, if no field is called so."""
     name: str = field.name
-    return f"{name}_" if keyword.iskeyword(name) else name
+    beside = field.containing_type.fields_by_name if field.containing_type is not None else {}
+    if not keyword.iskeyword(name) or f"{name}_" in beside:
+        return name
+    return f"{name}_"

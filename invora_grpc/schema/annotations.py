@@ -24,6 +24,8 @@ def http_rule(method: descriptor_pb2.MethodDescriptorProto) -> list[str] | None:
     What is rare follows as further words: "response_body=…", and one for each additional binding.
     """
     options = method.options
+    if not options.HasExtension(_HTTP):  # what was parsed before this module was imported has its rule as bytes
+        options = descriptor_pb2.MethodOptions.FromString(options.SerializeToString())
     if not options.HasExtension(_HTTP):
         return None
     rule = options.Extensions[_HTTP]

@@ -15,12 +15,11 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Final, NoReturn
 
-from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import Message
 
-from invora_grpc.call import Binding
-from invora_grpc.catalog import Method, catalog
+from invora_grpc.call import Binding, descriptor
+from invora_grpc.catalog import COMPILED, Method, catalog
 from invora_grpc.errors import SchemaDriftError, UnconfirmedSchema
 from invora_grpc.schema.adapting import adapter_of
 from invora_grpc.schema.cache import Entry, SchemaCache
@@ -243,7 +242,7 @@ class Truth:
         found = self._found(method, known)
         if found is None:
             self._refuse(method, "incompatible", (self._absence(method, known),))
-        ours = _descriptor(method)
+        ours = descriptor(method)
         if not found.differences and known.same(ours.containing_service.file):
             return Decision(method.path, None, None, known.until)
         theirs = found.method.schema.method(found.method)
@@ -269,8 +268,8 @@ class Truth:
         places = [known.schema, *(other.schema for other in others if other is not None)]
         if len(places) <= len(others):
             return None  # not all could be asked for, and the only candidate that is seen may be one of two
-        siblings = method.schema.services if method.schema is not None else {one.name: one for one in catalog()}
-        return find(method, siblings, places)
+        known_here = method.schema.services.values() if method.schema is not None else catalog(method.package)
+        return find(method, {one.name: one for one in known_here}, places)
 
     def _absence(self, method: Method, known: _Known) -> str:
         problem = known.schema.problems.get(method.service)
@@ -281,7 +280,10 @@ class Truth:
         return f"{method.service} is not served there"
 
     def _refuse(self, method: Method, verdict: str, differences: tuple[str, ...]) -> NoReturn:
-        hint = "Generate the stubs again from this gateway (`invora schema diff compiled ENDPOINT` shows all)"
+        shows = "`invora schema diff compiled ENDPOINT`"
+        if method.package != COMPILED:
+            shows = f"`invora gen --source reflection --package {method.package} --report md`"
+        hint = f"Generate the stubs again from this gateway ({shows} shows all)"
         if verdict == "adaptable":
             hint = "A client made with schema='adapt' converts by name, and refuses only what would be lost"
         raise SchemaDriftError(method.path, self._url, verdict, differences, hint)
@@ -312,14 +314,6 @@ def _neighbours(method: Method, listed: tuple[str, ...]) -> tuple[str, ...]:
     """The other services of the same package."""
     package = method.service.rpartition(".")[0]
     return tuple(name for name in listed if name != method.service and name.rpartition(".")[0] == package)
-
-
-def _descriptor(method: Method) -> MethodDescriptor:
-    """The descriptor that the client builds its requests by."""
-    if method.schema is not None:
-        descriptor: MethodDescriptor = method.schema.method(method)
-        return descriptor
-    return descriptor_pool.Default().FindServiceByName(method.service).methods_by_name[method.name]
 
 
 def _closure(files: FileSet, service: str) -> FileSet:
