@@ -205,7 +205,7 @@ def _counts(rows: Sequence[Comparison]) -> str:
     """How many there are of each verdict, the worst first."""
     counts = Counter(row.verdict for row in rows)
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, reverse=True))
-    return f"{len(rows)} RPCs: {told}" if rows else "nothing to compare"
+    return f"{len(rows)} RPC{'s' * (len(rows) != 1)}: {told}" if rows else "nothing to compare"
 
 
 def _table(url: str, rows: Sequence[Comparison]) -> str:

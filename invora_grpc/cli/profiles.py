@@ -44,7 +44,7 @@ def list_profiles(form: str) -> None:
         signed = f"signed in ({row['sign_in']}, {row['vault']})" if row["sign_in"] else "not signed in"
         mark = "*" if row["in_use"] else " "
         click.echo(f"{mark} {row['name']:<{wide}}  {row['env'] or '-'}  {row['endpoint']}{bound}, {signed}")
-    click.echo(f"{len(rows)} profiles in {config_path()}", err=True)
+    click.echo(f"{len(rows)} profile{'s' * (len(rows) != 1)} in {config_path()}", err=True)
 
 
 @profiles.command("use")
