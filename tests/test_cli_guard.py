@@ -16,11 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import pexpect
 import pytest
 from certificates import authority
 from faulty_servers import accepting
 from gateway import Gateway, running_gateway
+from terminal import program
 
 NAME = "gateway.example"
 CHANGE = ("billing.customers.create", "input.external_id=acme")
@@ -53,17 +53,12 @@ class Production:
 
     def asked(self, answer: str) -> tuple[str, int]:
         """What a terminal shows of a change, and its exit code, if a person answers this to the question."""
-        command, *arguments = self.line("call", *CHANGE)
-        with pexpect.spawn(
-            command, arguments, env=self.variables, timeout=60, encoding="utf-8", dimensions=(24, 300)
-        ) as terminal:
-            terminal.expect_exact("Send it? [y/N]: ")
-            shown = terminal.before or ""
+        with program(*self.line("call", *CHANGE), columns=300, **self.variables) as terminal:
+            terminal.see("Send it? [y/N]:")
+            shown = "\n".join(terminal.lines)
             assert self.gateway.received == []
-            terminal.sendline(answer)
-            terminal.expect(pexpect.EOF)
-            terminal.wait()
-        return shown, int(terminal.exitstatus or 0)
+            terminal.enter(answer)
+            return shown, terminal.end()
 
 
 def _through(port: int, line: socket.socket) -> None:

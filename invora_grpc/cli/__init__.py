@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command, by default that of this process, and return its exit code. Commands of `app` exit themselves."""
+    """Run one command, by default that of this process, and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if None in (sys.stdin, sys.stdout, sys.stderr) or not _wide(sys.stdout, sys.stderr):
         from invora_grpc.cli.streams import prepare
@@ -31,10 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _hurry()
         from invora_grpc.cli import app
 
-        app.main(args=arguments, prog_name="invora")
+        return app.run(arguments)
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def _wide(*streams: TextIO) -> bool:

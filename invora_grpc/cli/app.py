@@ -16,7 +16,7 @@ import click
 
 from invora_grpc.errors import InvoraError, closest, one_line, shown
 
-__all__ = ["COMMANDS", "FORM", "INTERRUPTED", "Command", "main", "report"]
+__all__ = ["COMMANDS", "FORM", "INTERRUPTED", "Command", "main", "report", "run"]
 
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C: 128 plus the number of SIGINT, as shells count."""
@@ -116,6 +116,21 @@ class _Commands(click.Group):
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader has gone; click ends quietly
             ctx.exit(report(error))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code. An interruption is as quiet before a command runs as while it does.
+
+    Raises SystemExit where whoever read the output has gone.
+    """
+    try:
+        code = main.main(arguments, prog_name="invora", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
 
 
 def report(error: BaseException) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from invora_grpc.cli.options import target_options
+from invora_grpc.cli.options import Seconds, target_options
 from invora_grpc.cli.sources import source_options
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["watch"]
 @click.option("-d", "--data", help="Request as JSON or YAML: text, @file, or - for standard input.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.1),
+    type=Seconds(0.1, 86_400),
     default=2.0,
     show_default=True,
     help="Seconds between an answer and the next call.",
