@@ -28,8 +28,10 @@ from invora_grpc.oidc import (
     NoAnswer,
     check_discovery,
     discovery_url,
+    offers,
     parse_retry_after,
     parse_token,
+    refused,
     retry_pause,
 )
 
@@ -54,6 +56,7 @@ MAX_DISCOVERIES: Final = 256
 """Issuers that are remembered."""
 CUT_GRACE: Final = 1.0
 """Seconds for a request whose connection was cut to notice it."""
+_REVOCATION: Final = "revocation_endpoint"
 _MOVED: Final = (301, 302, 307, 308, 404, 405, 410)
 
 
@@ -134,6 +137,22 @@ class Issuer:
         with self._client() as client:
             answer, _ = self._answer(client, discovery_url(self.url), None, TRIES, self._clock() + ASK_TIMEOUT)
         return check_discovery(self.url, self.grant, answer, "authorization_endpoint")
+
+    def revoke(self, form: Secret) -> bool:
+        """Have a token ended that is not needed any more (RFC 7009); False if the issuer has no way to do so.
+
+        Raises SignInError. A token that the issuer does not know has ended.
+        """
+        deadline = self._clock() + ASK_TIMEOUT
+        with self._client() as client:
+            answer, _ = self._answer(client, discovery_url(self.url), None, TRIES, deadline)
+            if answer.status == 200 and not offers(answer, _REVOCATION):
+                return False
+            endpoint = check_discovery(self.url, self.grant, answer, _REVOCATION)
+            answer, _ = self._answer(client, endpoint, form, TRIES, deadline)
+        if answer.status != 200:
+            raise refused(self.url, self.grant, answer)
+        return True
 
     def _client(self) -> AbstractContextManager[httpx.Client]:
         """A client for one question, so that no socket stays open for the hours in between."""

@@ -105,14 +105,31 @@ def check_discovery(issuer: str, grant: str, answer: Answer, name: str = "token_
         raise bad("names another issuer", "set the issuer to exactly the URL that the provider calls itself")
     endpoint = document.get(name)
     if not isinstance(endpoint, str) or not _same_origin(endpoint, issuer):
-        what = "an authorization" if name == "authorization_endpoint" else "a token"
-        raise bad(f"names {what} endpoint that is not on the issuer's own origin")
+        kind = name.removesuffix("_endpoint")
+        raise bad(
+            f"names {'an' if kind[:1] in 'aeiou' else 'a'} {kind} endpoint that is not on the issuer's own origin"
+        )
     return endpoint
+
+
+def offers(answer: Answer, name: str) -> bool:
+    """Whether a discovery answer names such an endpoint at all."""
+    return (_json_object(answer.body) or {}).get(name) is not None
+
+
+def revocation_form(client_id: str, token: Secret, client_secret: Secret | None = None) -> Secret:
+    """The body of a revocation request for a refresh token (RFC 7009, 2.1). Wrapped as a whole."""
+    return _form(
+        [("token_type_hint", "refresh_token"), ("client_id", client_id)], token=token, client_secret=client_secret
+    )
 
 
 def token_form(grant: str, client_id: str, **fields: str | Secret | None) -> Secret:
     """The body of a token request, `application/x-www-form-urlencoded`. Wrapped as a whole; None is left out."""
-    pairs = [("grant_type", grant), ("client_id", client_id)]
+    return _form([("grant_type", grant), ("client_id", client_id)], **fields)
+
+
+def _form(pairs: list[tuple[str, str]], **fields: str | Secret | None) -> Secret:
     given = [(name, value) for name, value in fields.items() if value is not None]
     from urllib.parse import urlencode
 
@@ -127,7 +144,7 @@ def parse_token(issuer: str, grant: str, answer: Answer, now: float, fraction: f
     `now` is when it was asked for, in seconds, and `fraction` as in `timed`.
     """
     if answer.status != 200:
-        raise _refused(issuer, grant, answer)
+        raise refused(issuer, grant, answer)
     value, lifetime, refresh, problem = _read_token(answer.body)
     if value is None or problem:
         hint = "the issuer is no OpenID provider as expected: check its URL"
@@ -174,7 +191,7 @@ def retry_pause(answer: Answer | NoAnswer, fraction: float) -> float | None:
     return wanted + pause if overloaded and wanted <= MAX_RETRY_AFTER else None
 
 
-def _refused(issuer: str, grant: str, answer: Answer) -> SignInError:
+def refused(issuer: str, grant: str, answer: Answer) -> SignInError:
     """The error of a refusal. Only a plain error code is quoted: a description could echo the request."""
     code = (_json_object(answer.body) or {}).get("error")
     code = code if isinstance(code, str) and re.fullmatch("[a-z_]{1,40}", code) else None

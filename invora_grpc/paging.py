@@ -456,6 +456,15 @@ class Items(_List[Callable[[Any], Message]], Generic[T_co]):
         """The first item; None if there is none."""
         return next(iter(list(self.limit(1))), None)
 
+    def _pages(self) -> Iterator[Message]:
+        """The answers that the items come in, without the items that are beyond the limit: they say more than items."""
+        walk = self._walk(by_items=True)
+        with closing(_walked(self._fetch, walk, self._options.prefetch)) as pages:
+            for page in pages:
+                content: Any = page
+                del content.items[walk.kept :]
+                yield page
+
 
 class AsyncPages(_List[Callable[[Any], Awaitable[R]]]):
     """The pages of a list, one response message each. Every `async for` is a new walk from the first page on."""

@@ -386,7 +386,7 @@ def _first(pairs: Metadata, name: str) -> str | bytes | None:
 def _line(error: RpcError, hint: str) -> str:
     """`NOT_FOUND /p.S/M: message (hint); field: description`."""
     line = f"{error.code.name} {error.method}".rstrip() + f": {error.message}".rstrip(": ")
-    line += f" ({hint})" if hint else ""
+    line += f" ({hint})" if hint and hint.partition(", ")[0] not in error.message else ""  # once is enough
     violations = [item for item in error.field_violations if f"{item.field}: {item.description}" not in error.message]
     line += "".join(f"; {item.field}: {item.description}" for item in violations[:SHOWN_VIOLATIONS])
     return line + (f"; and {len(violations) - SHOWN_VIOLATIONS} more" if len(violations) > SHOWN_VIOLATIONS else "")

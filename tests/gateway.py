@@ -105,11 +105,15 @@ def empty(name: str) -> Any:
 
 
 @contextmanager
-def running_gateway() -> Iterator[Gateway]:
-    """A gateway that listens on a free port of 127.0.0.1."""
+def running_gateway(*pair: bytes) -> Iterator[Gateway]:
+    """A gateway that listens on a free port of 127.0.0.1; with TLS if it gets a private key and a certificate."""
     gateway = Gateway()
     server = grpc.server(futures.ThreadPoolExecutor(8), handlers=[gateway])
-    gateway.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    if pair:
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair[0], pair[1])]))
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
+    gateway.address = f"127.0.0.1:{port}"
     server.start()
     try:
         yield gateway

@@ -9,7 +9,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import pexpect
@@ -18,21 +18,21 @@ from pexpect.fdpexpect import fdspawn
 
 PATIENCE = 30.0
 """Seconds that a test waits for something to come onto the screen."""
-_START = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+_START = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 """Makes standard input the terminal that Ctrl-C comes from. pexpect's own start forks this process, which has gRPC's
 threads, and that writes warnings onto the screen."""
 UP, TAB, CTRL_C, CTRL_D = "\x1b[A", "\t", "\x03", "\x04"
 
 
 class Terminal:
-    """A running `invora`, with keyboard and screen."""
+    """A running program, with keyboard and screen."""
 
-    def __init__(self, arguments: tuple[str, ...], columns: int, rows: int, variables: dict[str, str]) -> None:
+    def __init__(self, command: tuple[str, ...], columns: int, rows: int, variables: dict[str, str]) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("INVORA_")}
         keyboard, inside = pty.openpty()
         termios.tcsetwinsize(inside, (rows, columns))
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, sys.executable, "-m", "invora_grpc.cli", *arguments],
+            [sys.executable, "-c", _START, *command],
             env={**environment, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **variables},
             stdin=inside,
             stdout=inside,
@@ -67,23 +67,23 @@ class Terminal:
 
     def see(self, text: str, times: int = 1) -> None:
         """Wait until the text is on the screen so many times."""
-        self._until(lambda: "\n".join(self.lines).count(text) >= times, f"{text!r} on the screen")
+        self.until(lambda: "\n".join(self.lines).count(text) >= times, f"{text!r} on the screen")
 
     def press_until(self, keys: str, text: str) -> None:
         """Press these keys again and again until the text is on the screen: for what becomes known in between."""
         for _ in range(int(PATIENCE)):
             self.type(keys)
             with suppress(AssertionError):
-                return self._until(lambda: text in "\n".join(self.lines), text, 1.0)
+                return self.until(lambda: text in "\n".join(self.lines), text, 1.0)
         raise AssertionError("\n".join([f"no {text!r} on the screen:", *self.lines]))
 
     def at(self, line: str) -> None:
         """Wait until the cursor's line is this one."""
-        self._until(lambda: self.line == line, f"{line!r} at the cursor")
+        self.until(lambda: self.line == line, f"{line!r} at the cursor")
 
     def end(self) -> int:
         """Wait until the program ends; its exit code."""
-        self._until(lambda: False, "the end", at_end=True)
+        self.until(lambda: False, "the end", at_end=True)
         return self._process.wait(PATIENCE)
 
     def close(self) -> None:
@@ -92,7 +92,8 @@ class Terminal:
         self._process.wait(PATIENCE)
         self._child.close()
 
-    def _until(self, seen: Any, what: str, patience: float = PATIENCE, at_end: bool = False) -> None:
+    def until(self, seen: Any, what: str, patience: float = PATIENCE, at_end: bool = False) -> None:
+        """Wait until this is so, or for the program's end."""
         deadline = time.monotonic() + patience
         while not seen():
             try:
@@ -107,10 +108,15 @@ class Terminal:
             self._stream.feed(text)
 
 
-@contextmanager
-def terminal(*arguments: str, columns: int = 80, rows: int = 24, **variables: str) -> Iterator[Terminal]:
+def terminal(*arguments: str, columns: int = 80, rows: int = 24, **variables: str) -> AbstractContextManager[Terminal]:
     """`invora` with these arguments on a terminal of this size."""
-    running = Terminal(arguments, columns, rows, variables)
+    return program(sys.executable, "-m", "invora_grpc.cli", *arguments, columns=columns, rows=rows, **variables)
+
+
+@contextmanager
+def program(*command: str, columns: int = 80, rows: int = 24, **variables: str) -> Iterator[Terminal]:
+    """Any program on a terminal of this size."""
+    running = Terminal(command, columns, rows, variables)
     try:
         yield running
     finally:

@@ -80,3 +80,25 @@ def test_ctrl_c_while_a_gateway_is_silent_ends_with_130_and_no_traceback(tmp_pat
             out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, b"")
     assert b"Traceback" not in err
+
+
+def test_an_interruption_before_a_command_runs_is_as_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app.main, "make_context", interrupted)
+    assert app.run(["whoami"]) == 130
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no sh")
+def test_a_closed_standard_input_is_an_empty_one() -> None:
+    line = f"{sys.executable} -m invora_grpc.cli shell --endpoint http://127.0.0.1:1 <&-"
+    ended = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("line", ["doctor --timeout nan", "whoami --timeout -1", "doctor --within nan"])
+def test_a_time_that_is_none_is_refused_before_anything_is_asked(line: str) -> None:
+    result = CliRunner().invoke(app.main, [*line.split(), "--endpoint", "http://127.0.0.1:1"])
+    assert result.exit_code in (2, 40)
+    assert "is no time" in result.output

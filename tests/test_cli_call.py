@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ import yaml
 from gateway import Gateway, abort, empty, in_turn, running_gateway
 from google.protobuf.any_pb2 import Any as Packed
 from google.rpc import error_details_pb2
+from reflected import unused_port
 
 from invora_grpc.catalog import catalog
 
@@ -111,6 +114,24 @@ def test_all_pages_have_the_form_of_one(gateway: Gateway) -> None:
     assert json.loads(everything.stdout) == {"items": [{"external_id": name} for name in "abc"]}
     answers(gateway, LIST, page("a", "b", "c"))
     assert call(gateway, LIST).stdout == everything.stdout
+
+
+def test_what_a_list_says_besides_its_items_is_kept(gateway: Gateway) -> None:
+    first, last = page("a", cursor="x"), page("b")
+    first.total_count, last.total_count = 2, 3
+    for one in (first, last):
+        one.MergeFromString(bytes.fromhex("c0b50305"))  # field 7000: 5
+    unknown = [{"number": 7000, "wire": "varint", "value": 5}]
+    whole = {"items": [{"external_id": "a"}, {"external_id": "b"}], "total_count": 3, "@unknown": unknown}
+    for form in ((), ("-o", "yaml"), ("--envelope",)):
+        answers(gateway, LIST, first, last)
+        told = yaml.safe_load(call(gateway, LIST, "--all", *form).stdout)
+        assert told.get("response", told) == whole
+    answers(gateway, LIST, first)
+    cut = call(gateway, LIST, "--max-items", "0", "--query", "total_count")
+    assert (json.loads(cut.stdout), gateway.received[6:]) == (None, [])
+    answers(gateway, LIST, first, last)
+    assert call(gateway, LIST, "--all", "--strict").returncode == 2
 
 
 def test_no_more_items_come_than_are_wanted(gateway: Gateway) -> None:
@@ -244,6 +265,13 @@ def test_the_envelope_of_a_failure_has_its_details(gateway: Gateway) -> None:
     assert "x-request-id" not in told["trailers"] and "grpc-status-details-bin" in told["trailers"]
 
 
+def test_a_dry_run_with_an_envelope_is_one_line_too(gateway: Gateway) -> None:
+    result = call(gateway, GET, "key=a", "--dry-run", "--envelope")
+    (line,) = result.stdout.splitlines()
+    assert json.loads(line)["requests"] == [{"key": "a"}]
+    assert gateway.received == []
+
+
 def test_an_envelope_comes_also_where_nothing_was_sent(gateway: Gateway) -> None:
     result = call(gateway, GET, "--envelope", "kye=1")
     told = json.loads(result.stdout)
@@ -267,10 +295,55 @@ def test_errors_are_json_for_those_who_want_json(gateway: Gateway) -> None:
     assert result.stdout == ""
 
 
-def test_errors_of_options_are_json_too(gateway: Gateway) -> None:
-    result = call(gateway, GET, "-o", "json", "--endpoint", "ftp://x")
-    error = json.loads(result.stderr)["error"]
-    assert (result.returncode, error["kind"]) == (2, "ConfigError")
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        (("--endpoint", "ftp://x"), "ConfigError"),
+        (("--nope",), "UsageError"),
+        (("--timeout", "soon"), "UsageError"),
+        (("--timeout", "-1"), "ConfigError"),
+        (("--descriptors", "/nowhere"), "DescriptorError"),
+        (("-d", "@/nowhere"), "RequestError"),
+    ],
+)
+def test_errors_of_options_are_json_for_those_who_want_json(
+    wrong: tuple[str, ...], kind: str, gateway: Gateway
+) -> None:
+    for form in (["-o", "json"], ["-ojson"], ["--output=json"]):
+        result = call(gateway, GET, *wrong, *form)
+        error = json.loads(result.stderr)["error"]
+        assert (result.returncode, error["kind"], error["exit_code"], result.stdout) == (2, kind, 2, "")
+    enveloped = call(gateway, GET, *wrong, "--envelope")
+    told = json.loads(enveloped.stdout)
+    assert (enveloped.returncode, enveloped.stderr, enveloped.stdout.count("\n")) == (2, "", 1)
+    assert (told["status"], told["error"]["kind"], told["error"]["message"]) == (None, kind, error["message"])
+
+
+def test_a_wrong_command_line_is_one_line_for_people(gateway: Gateway) -> None:
+    result = call(gateway, GET, "--zzz")
+    assert result.stderr == "error: No such option '--zzz' (`invora call --help` tells what can be given)\n"
+
+
+def test_a_hint_is_given_once(gateway: Gateway) -> None:
+    answers(gateway, GET, abort(grpc.StatusCode.UNAVAILABLE, "busy; try again later"))
+    result = call(gateway, GET, "--timeout", "1")
+    assert result.stderr.count("try again later") == 1
+    nowhere = call(gateway, GET, "--schema", "verify", "--endpoint", f"http://127.0.0.1:{unused_port()}")
+    assert nowhere.stderr.count("Connection refused") == 1
+    assert nowhere.stderr.count("nothing listens there") == 1
+
+
+def test_words_about_tokens_are_no_tokens(gateway: Gateway) -> None:
+    answers(gateway, GET, abort(grpc.StatusCode.UNAUTHENTICATED, f"the bearer token, a Bearer {TOKEN}-x, is bad"))
+    assert "the bearer token, a Bearer ***, is bad" in call(gateway, GET).stderr
+
+
+def test_an_empty_request_says_how_to_send_one_without_fields(gateway: Gateway) -> None:
+    for words in (["-d", ""], ["-d", "-"]):
+        result = call(gateway, GET, *words)
+        assert result.returncode == 2
+        assert result.stderr == "error: data: '' is empty; write {} for a request without fields\n"
+    assert gateway.received == []
 
 
 def test_people_see_each_field_with_its_place(gateway: Gateway) -> None:
@@ -323,6 +396,50 @@ def test_a_message_that_repeats_the_token_does_not_show_it(gateway: Gateway) -> 
         assert TOKEN not in result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("own", [(), ("--idempotency-key", "mine"), ("key=mine",)])
+def test_who_interrupts_a_create_is_told_how_to_look_it_up(own: tuple[str, ...], gateway: Gateway) -> None:
+    come, over = threading.Event(), threading.Event()
+
+    def wait(request: Any, context: Any) -> Any:
+        come.set()
+        over.wait(20)
+        return empty(CREATE)
+
+    answers(gateway, CREATE, wait)
+    with subprocess.Popen(**command(gateway, CREATE, *own), stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None and come.wait(20)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        (line,) = process.stderr.read().splitlines()
+    over.set()
+    key = gateway.received[0].request.key
+    assert key == "mine" if own else len(key) == 36
+    assert line.startswith(f"interrupted: it may have been carried out; `invora call {GET} key={key}` looks it up")
+
+
 def test_the_key_of_a_create_can_be_given_as_an_option(gateway: Gateway) -> None:
     assert call(gateway, CREATE, "--idempotency-key", "order-7", "changes.currency_code=SAR").returncode == 0
     assert gateway.received[0].request.key == "order-7"
+
+
+# --- odd streams --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_letters_that_a_terminal_has_not_are_escaped_and_the_answer_is_whole(encoding: str, gateway: Gateway) -> None:
+    answers(gateway, LIST, page("شركة", "😀", "é"))
+    how = command(gateway, LIST)
+    how["env"]["PYTHONIOENCODING"] = encoding
+    ended = subprocess.run(**how | {"text": False}, check=True, capture_output=True, timeout=60)
+    told = json.loads(ended.stdout.decode(encoding))
+    assert [one["external_id"] for one in told["items"]] == ["شركة", "😀", "é"]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_keep_no_call_from_being_made(closed: str, gateway: Gateway) -> None:
+    how = command(gateway, CREATE)
+    line = f"{shlex.join(how['args'])} {closed}"
+    ended = subprocess.run(
+        ["bash", "-c", line], env=how["env"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr, len(gateway.received)) == (0, "", 1)

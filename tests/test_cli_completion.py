@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from reflection_server import reflecting
+from terminal import TAB, Terminal, program
 from test_cli_explore import shop
 
 from invora_grpc.catalog import catalog
@@ -149,13 +151,64 @@ def test_bash_gets_only_what_stands_after_its_word_break(bin_folder: Path) -> No
     assert in_bash(bin_folder, "invora call simple.invoices.create freeze_immediately=t") == ["true"]
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_read_their_script(shell: str, bin_folder: Path) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"there is no {shell} here")
-    script = subprocess.run([bin_folder / "invora", "completion", shell], check=True, capture_output=True).stdout
-    (bin_folder / "script").write_bytes(script)
-    subprocess.run([shell, "-n", bin_folder / "script"], check=True)
+SHELLS = {
+    "bash": (("bash", "--norc", "-i"), 'PS1="> "; eval "$(invora completion bash)"'),
+    "zsh": (("zsh", "-f"), "autoload -U compinit; compinit -u -D; PS1='> '; eval \"$(invora completion zsh)\""),
+    "fish": (
+        ("fish", "--no-config", "-i"),
+        "set -g fish_autosuggestion_enabled 0; function fish_prompt; echo -n '> '; end;invora completion fish | source",
+    ),
+}
+"""How a shell is started without anybody's settings, and what is typed first."""
+CREATE = "invora call simple.invoices.create"
+
+
+@pytest.fixture(params=SHELLS)
+def prompt(request: pytest.FixtureRequest, bin_folder: Path) -> Iterator[Terminal]:
+    """A shell that waits, with completion of `invora`."""
+    command, first = SHELLS[request.param]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"there is no {command[0]} here")
+    path = f"{bin_folder}:{os.environ['PATH']}"
+    with program(*command, columns=200, HOME=str(bin_folder), PATH=path, LC_ALL="C.UTF-8") as shell:
+        shell.enter(f"{first}; echo rea''dy")
+        shell.see("\nready")
+        shell.at(">")
+        yield shell
+
+
+def press_tab(shell: Terminal, typed: str, *lines: str) -> None:
+    """Type and press Tab; the line is then one of these. Quotes and backslashes around brackets are the shell's."""
+    shell.type(typed)
+    shell.type(TAB)
+    shell.until(
+        lambda: " ".join(shell.line.replace("\\", "").split()) in {f"> {line}" for line in lines},
+        f"{lines} at the cursor",
+    )
+
+
+def test_shells_complete_commands_rpcs_fields_and_values(prompt: Terminal) -> None:
+    press_tab(prompt, "invora des", "invora describe")
+    prompt.type("\x15")
+    press_tab(prompt, "invora call simple.invoices.cre", CREATE)
+    press_tab(prompt, " freeze_imm", f"{CREATE} freeze_immediately=")
+    press_tab(prompt, "t", f"{CREATE} freeze_immediately=true")
+    press_tab(prompt, " changes.li", f"{CREATE} freeze_immediately=true changes.lines[0].")
+    press_tab(prompt, "unit", f"{CREATE} freeze_immediately=true changes.lines[0].unit_price=")
+
+
+def test_shells_complete_within_and_after_quotes(prompt: Terminal) -> None:
+    typed = f"{CREATE} changes.buyer.inline.legal_name='a b'"
+    press_tab(prompt, f"{typed} freeze_imm", f"{typed} freeze_immediately=")
+    prompt.type("\x15")
+    field = "changes.lines[0].unit_price="
+    quoted = (f'{CREATE} "{field}', f'{CREATE} "{field}"')
+    press_tab(prompt, f'{CREATE} "changes.lines[0].unit', *quoted)
+
+
+def test_shells_complete_files_where_nothing_else_fits(prompt: Terminal, bin_folder: Path) -> None:
+    (bin_folder / "authorities.pem").touch()
+    press_tab(prompt, f"invora call --cacert {bin_folder}/autho", f"invora call --cacert {bin_folder}/authorities.pem")
 
 
 def test_every_command_is_where_the_table_says() -> None:

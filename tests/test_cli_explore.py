@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
 import os
@@ -34,6 +35,7 @@ from invora_grpc.catalog import Service, catalog
 from invora_grpc.cli import main
 from invora_grpc.cli.coercion import coerced
 from invora_grpc.cli.lookup import FRESH, Index, Record, compiled, index_path, served
+from invora_grpc.cli.protos import described
 from invora_grpc.cli.requests import read_request
 from invora_grpc.kinds import descriptor_of
 from invora_grpc.schema.files import definitions
@@ -42,6 +44,19 @@ from invora_grpc.schema.skeleton import as_json, path_variables, skeleton
 from invora_grpc.schema.survey import compiled_schema
 from invora_grpc.values import build
 
+COMMENTED = """syntax = "proto3"; package shop;
+// The message.
+message Order { string id = 1; // The field.
+}
+// The enum.
+enum Colour {
+  // The value.
+  COLOUR_UNSPECIFIED = 0; }
+// The service.
+service Till {
+  // The rpc.
+  rpc Pay(Order) returns (Order); }
+"""
 HEAVY = ("click", "grpc", "google.protobuf", "httpx")
 SHOP = """syntax = "proto3";
 package shop;
@@ -327,6 +342,20 @@ def test_descriptor_files_are_a_schema_too(run: Callable[..., tuple[int, str, st
         "lines": [{"sku": "text", "count": 1}],
         "colours": {"text": "RED"},
     }
+
+
+def test_comments_come_from_sources_and_descriptor_files(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "shop.proto").write_text(COMMENTED)
+    (tmp_path / "set.binpb").write_bytes(described([str(tmp_path / "shop.proto")]))
+    (tmp_path / "set.gz").write_bytes(gzip.compress((tmp_path / "set.binpb").read_bytes()))
+    for place in (("--proto", "shop.proto"), ("--descriptors", "set.binpb"), ("--descriptors", "set.gz")):
+        where = (place[0], str(tmp_path / place[1]))
+        shown = "".join(run("describe", name, *where)[1] for name in ("Till", "Colour", "Order"))
+        told = [line.strip() for line in shown.splitlines() if line.lstrip().startswith("// The ")]
+        assert sorted(told) == [f"// The {what}." for what in ("enum", "field", "message", "rpc", "service", "value")]
+        assert "// The field." in run("search", "the", "field", *where)[1]
 
 
 def test_a_gateway_that_is_not_there_is_one_line(run: Callable[..., tuple[int, str, str]]) -> None:

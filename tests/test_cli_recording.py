@@ -206,6 +206,55 @@ def test_a_change_in_production_is_neither_recorded_nor_replayed_unless_that_is_
         assert result.exit_code == 2 and "give --yes" in result.stderr
 
 
+def test_a_one_time_secret_is_neither_kept_nor_printed_and_that_is_said(gateway: Gateway, tmp_path: Path) -> None:
+    file = tmp_path / "calls.yaml"
+    rpc = "identity.connected_business.create_connected_business"
+    answering(gateway, rpc, client_id="c", client_secret="t0ld-once")
+    recorded = invora("record", file, rpc, "name=Corner", **at(gateway))
+    assert recorded.exit_code == 0
+    assert json.loads(recorded.stdout) == read(file)[0].answer == {"client_id": "c", "client_secret": "***"}
+    note = "note: client_secret is left out as ***; `invora creds save` keeps what is told only once"
+    assert note in recorded.stderr
+    again = invora("replay", file, **at(gateway))
+    assert json.loads(again.stdout)["client_secret"] == "***" and note in again.stderr
+    assert "t0ld-once" not in recorded.output + again.output
+
+
+def test_a_refusal_that_repeats_the_token_does_not_show_it(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.answers[catalog().method("billing.customers.get").path] = abort(grpc.StatusCode.INTERNAL, f"of {TOKEN}")
+    recorded = invora("record", tmp_path / "calls.yaml", "billing.customers.get", **at(gateway))
+    assert recorded.exit_code == 64 + 13 and "of ***" in recorded.stderr
+    assert TOKEN not in recorded.output
+
+
+def test_what_cannot_be_kept_is_not_called(gateway: Gateway, tmp_path: Path) -> None:
+    before = len(gateway.received)
+    result = invora("record", tmp_path / "gone" / "calls.yaml", "billing.customers.create", **at(gateway))
+    assert (result.exit_code, len(gateway.received)) == (1, before)
+    assert result.stderr.endswith("calls.yaml': No such file or directory\n") and "Errno" not in result.stderr
+
+
+def test_a_call_that_is_not_sent_leaves_no_file_behind(tmp_path: Path) -> None:
+    file = tmp_path / "calls.yaml"
+    settings = {"INVORA_ENDPOINT": "http://127.0.0.1:1", "INVORA_TOKEN": TOKEN}
+    assert invora("record", file, "billing.customers.get", "--timeout", "0", **settings).exit_code == 2
+    assert not file.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
+def test_an_answer_that_could_not_be_kept_is_printed_all_the_same(gateway: Gateway) -> None:
+    answering(gateway, "billing.customers.get", customer={"name": "Acme"})
+    result = invora("record", "/dev/full", "billing.customers.get", **at(gateway))
+    assert (result.exit_code, json.loads(result.stdout)) == (1, {"customer": {"name": "Acme"}})
+    assert "No space left on device" in result.stderr
+
+
+def test_a_recording_that_is_not_there_is_named(tmp_path: Path) -> None:
+    result = invora("replay", tmp_path / "calls.yaml")
+    assert result.exit_code == 2
+    assert "calls.yaml' No such file or directory; make one with `invora record`\n" in result.stderr
+
+
 def test_nothing_is_added_to_a_file_that_is_no_recording(gateway: Gateway, tmp_path: Path) -> None:
     (tmp_path / "notes.yaml").write_text("my: notes\n")
     result = invora("record", tmp_path / "notes.yaml", "billing.customers.get", **at(gateway))

@@ -78,7 +78,7 @@ def test_a_field_may_be_a_file(tmp_path: Path) -> None:
         request(CREATE, None, "key=@/nowhere")
 
 
-@pytest.mark.parametrize("data", ["- 1\n- 2", "5", "true", "just words", ""])
+@pytest.mark.parametrize("data", ["- 1\n- 2", "5", "true", "just words", "[{}]"])
 def test_what_is_no_object_is_no_request(data: str) -> None:
     with pytest.raises(RequestError, match="give one JSON object"):
         request(CREATE, data)

@@ -20,8 +20,10 @@ from reflection_server import Reflecting, reflecting
 from sandbox_fixture import Running
 from test_schema_printing import bare, compiled
 
+import invora_grpc
 from invora_grpc.catalog import catalog
 from invora_grpc.cli.app import main
+from invora_grpc.cli.spoken import TERMS
 from invora_grpc.schema.files import FileSet
 from invora_grpc.schema.survey import compiled_schema
 
@@ -353,6 +355,22 @@ def rows(result: Result) -> dict[str, list[str]]:
         else:
             service = line
     return found
+
+
+def test_a_call_that_another_schema_forbids_names_the_options_that_help(drifted: Reflecting) -> None:
+    words = ["call", "billing.customers.create", "--endpoint", drifted.url, "--schema", "verify", "--no-auth"]
+    words += ["input.external_id=a"]
+    for form in ([], ["-o", "json"], ["--envelope"]):
+        result = CliRunner().invoke(main, [*words, *form])
+        assert result.exit_code == 2
+        assert "`--schema adapt` converts by name, and refuses only what would be lost" in result.output
+        assert "schema='adapt'" not in result.output
+
+
+def test_the_words_that_a_command_replaces_are_still_those_of_the_library() -> None:
+    package = Path(invora_grpc.__file__).parent
+    source = "".join(file.read_text("utf-8") for file in package.rglob("*.py") if file.name != "spoken.py")
+    assert [library for library, _ in TERMS if library not in source] == []
 
 
 def test_verify_tells_what_differs_in_a_few_words(drifted: Reflecting) -> None:

@@ -20,7 +20,7 @@ NAMED = re.compile(rb"client_secret[\"']?[:=] *[\"']?([^\s\"',}]+)")
 """What stands behind the name of a secret: those that a server makes up are known to nobody else."""
 SAVE = "identity.connected_business.create_connected_business"
 ONE_TIME = f"invora record calls.yaml {SAVE} name=Other admin_email=it@other.example"
-"""Prints its answer, as `call` does, with the only copy of a secret; that must stay the only one."""
+"""Is answered with the only copy of a secret, which is not to be kept, and hence not to be seen either."""
 SESSION = [
     "invora login --profile demo --env sandbox",
     "invora whoami",
@@ -108,7 +108,7 @@ def secrets(home: Home, heard: dict[str, bytes]) -> list[bytes]:
     basic = f"{own['INVORA_CLIENT_ID']}:{own['INVORA_CLIENT_SECRET']}"
     plain.append(base64.b64encode(basic.encode()).decode())
     public = (own["INVORA_CLIENT_ID"], *re.findall(r'client_id = "(.+)"', config(home)))
-    return [text.encode() for text in plain if text not in public] + NAMED.findall(heard[ONE_TIME])
+    return [text.encode() for text in plain if text not in public]
 
 
 def texts(value: object) -> Iterator[str]:
@@ -141,11 +141,10 @@ def test_the_session_worked(heard: dict[str, bytes]) -> None:
 
 
 def test_nothing_secret_is_in_what_was_written(home: Home, heard: dict[str, bytes]) -> None:
-    own = [(line, secret) for line, said in heard.items() for secret in secrets(home, heard) if secret in said]
-    assert own == [(ONE_TIME, secret) for secret in NAMED.findall(heard[ONE_TIME])]
+    assert [line for line, said in heard.items() for secret in secrets(home, heard) if secret in said] == []
     assert {line: JWT.findall(said) for line, said in heard.items() if JWT.search(said)} == {}
-    others = {value for line, said in heard.items() if line != ONE_TIME for value in NAMED.findall(said)}
-    assert others == {b"***"}
+    assert {value for said in heard.values() for value in NAMED.findall(said)} == {b"***"}
+    assert b"client_secret is left out as ***; `invora creds save` keeps" in heard[ONE_TIME]  # said out loud
 
 
 def test_nothing_secret_is_in_history_recordings_config_or_cache(home: Home, heard: dict[str, bytes]) -> None:

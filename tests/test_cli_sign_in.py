@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from auth_issuer import as_json, running_issuer
 from gateway import running_gateway
 from sandbox_fixture import Running
 from terminal import terminal
@@ -130,6 +131,63 @@ def test_a_person_signs_in_by_the_address_and_the_session_renews(
     assert json.loads(json.loads(vault.read_text())["default"])["refresh_token"] != session["refresh_token"]
 
 
+def session(config: Path, issuer: str) -> None:
+    """A person's sign-in as it is kept."""
+    config.mkdir()
+    kept = {"kind": "session", "endpoint": "http://127.0.0.1:1", "issuer": issuer, "client_id": "c"}
+    (config / "secrets.json").write_text(json.dumps({"me": json.dumps(kept | {"refresh_token": "r3fresh"})}))
+    (config / "secrets.json").chmod(0o600)
+    table = {"endpoint": "http://127.0.0.1:1", "issuer": issuer, "sign_in": "session", "vault": "file"}
+    (config / "config.toml").write_text("[profiles.me]\n" + "".join(f'{k} = "{v}"\n' for k, v in table.items()))
+
+
+@pytest.mark.parametrize("command", [("logout", "--profile"), ("profiles", "remove")])
+def test_a_sign_out_ends_the_session_at_the_issuer(
+    invora: Run, demo: Running, variables: dict[str, str], tmp_path: Path, command: tuple[str, str]
+) -> None:
+    waiting, address = by_hand(variables, demo, "--no-browser", "--profile", "me")
+    visited(address)
+    waiting.communicate(timeout=30)
+    kept = json.loads(json.loads((tmp_path / "config" / "secrets.json").read_text())["me"])["refresh_token"]
+    result = invora(*command, "me")
+    assert (result.returncode, f"its session at {demo.issuer} has ended" in result.stderr) == (0, True), result.stderr
+    form = {"grant_type": "refresh_token", "client_id": demo.client_id, "refresh_token": kept}
+    assert httpx.post(f"{demo.issuer}/oauth/v2/token", data=form, trust_env=False).status_code == 400
+    assert kept not in result.stdout + result.stderr
+
+
+def test_a_sign_out_sends_the_refresh_token_to_the_endpoint_of_rfc_7009(invora: Run, tmp_path: Path) -> None:
+    with running_issuer() as issuer:
+        there = f"{issuer.url}/revoke"
+        issuer.on_discovery = lambda: as_json(issuer.document(revocation_endpoint=there))
+        issuer.on_token = lambda _: (200, {}, b"")
+        session(tmp_path / "config", issuer.url)
+        good(invora("logout", "--profile", "me"))
+    assert issuer.forms == [{"token_type_hint": "refresh_token", "client_id": "c", "token": "r3fresh"}]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        (None, "which offers no way to end it"),
+        ("http://127.0.0.1:1/revoke", "names a revocation endpoint that is not on the issuer's own origin"),
+        ("{}/revoke", "refused (HTTP 400, unsupported_token_type)"),
+    ],
+)
+def test_a_session_that_the_issuer_does_not_end_is_forgotten_here_all_the_same(
+    invora: Run, tmp_path: Path, endpoint: str | None, words: str
+) -> None:
+    with running_issuer() as issuer:
+        there = None if endpoint is None else endpoint.format(issuer.url)
+        issuer.on_discovery = lambda: as_json(issuer.document(revocation_endpoint=there))
+        issuer.on_token = lambda _: as_json({"error": "unsupported_token_type"}, 400)
+        session(tmp_path / "config", issuer.url)
+        result = invora("logout", "--profile", "me")
+    assert (result.returncode, words in result.stderr, "r3fresh" in result.stderr) == (0, True, False), result.stderr
+    assert json.loads((tmp_path / "config" / "secrets.json").read_text()) == {}
+    assert "sign_in" not in (tmp_path / "config" / "config.toml").read_text()
+
+
 def test_a_browser_that_stays_open_does_not_hold_the_sign_in_up(
     invora: Run, demo: Running, tmp_path: Path, variables: dict[str, str]
 ) -> None:
@@ -198,6 +256,31 @@ def test_the_secret_of_a_new_business_goes_into_the_vault_and_onto_no_screen(
     assert (refused.returncode, "'acme' exists; nothing was sent" in refused.stderr) == (2, True)
     good(invora("creds", "save", *rotated, "--replace", **own))
     assert json.loads(json.loads((tmp_path / "config" / "secrets.json").read_text())["acme"])["client_secret"] != secret
+
+
+def test_the_secret_is_kept_also_if_nobody_reads_the_answer(
+    variables: dict[str, str], sandbox: Running, tmp_path: Path
+) -> None:
+    own = {"INVORA_ENDPOINT": f"http://{sandbox.grpc}", "INVORA_ISSUER": sandbox.issuer}
+    own |= {"INVORA_CLIENT_ID": sandbox.client_id, "INVORA_CLIENT_SECRET": sandbox.client_secret}
+    command = f"{sys.executable} -m invora_grpc.cli creds save create_connected_business --as gone name=Gone"
+    line = f"{command} admin_email=g@gone.example > /dev/full"
+    ended = subprocess.run(["bash", "-c", line], env=variables | own, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, "No space left" in ended.stderr) == (1, True)
+    assert "client_secret" in json.loads((tmp_path / "config" / "secrets.json").read_text())["gone"]
+
+
+def test_the_schema_of_a_profile_s_gateway_is_asked_for_with_its_sign_in(invora: Run, demo: Running) -> None:
+    good(invora("login", "--profile", "shop", *place(demo), "--client-id", demo.client_id, input=demo.client_secret))
+    assert "461 identical" in good(invora("schema", "verify", "--profile", "shop"))
+    refused = invora("schema", "verify", "--profile", "shpo")
+    assert (refused.returncode, "did you mean shop?" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("wait", ["nan", "inf", "-1"])
+def test_a_wait_that_is_no_time_is_refused(invora: Run, wait: str) -> None:
+    result = invora("login", "--client-id", "c", "--no-browser", "--wait", wait)
+    assert (result.returncode, "Invalid value for '--wait'" in result.stderr) == (2, True)
 
 
 def test_a_method_that_answers_no_credentials_is_not_called(invora: Run) -> None:

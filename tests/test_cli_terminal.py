@@ -172,6 +172,21 @@ def test_the_shell_fits_into_narrow_and_wide_terminals(gateway: Gateway, tmp_pat
         screen.see("\norg 1234567890123456789\ntimeout 7\n")
 
 
+def test_a_shell_whose_profile_is_gone_says_so_and_goes_on(gateway: Gateway, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(f'[profiles.shop]\nendpoint = "{gateway.url}"\n')
+    variables = {"INVORA_CONFIG_DIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    with terminal("shell", "--profile", "shop", **variables) as screen:
+        screen.at("invora shop>")
+        screen.enter("profiles remove shop")
+        screen.at("invora ?>")
+        screen.enter("ls freeze")
+        screen.see("'shop' is no profile")
+        screen.at("invora ?>")
+        screen.type(CTRL_D)
+        assert screen.end() == 0
+    assert "Traceback" not in screen.raw and "Press ENTER" not in screen.raw
+
+
 # --- watch ---
 
 

@@ -147,3 +147,28 @@ def test_a_bad_request_comes_back_with_its_error_and_no_code(
 
 def test_an_unknown_client_is_refused_on_the_spot(demo: Running) -> None:
     assert asked(demo, client_id="nobody").status_code == 400
+
+
+def revoked(demo: Running, **form: str) -> tuple[int, str]:
+    answer = httpx.post(f"{demo.issuer}/oauth/v2/revoke", data=form, trust_env=False)
+    return answer.status_code, answer.json()["error"] if answer.content else ""
+
+
+def test_a_revoked_session_ends_with_all_of_its_family(demo: Running) -> None:
+    first = redeemed(demo, code=a_code(demo)).json()["refresh_token"]
+    own = {"client_id": demo.client_id}
+    second = redeemed(demo, grant_type="refresh_token", refresh_token=first).json()["refresh_token"]
+    assert revoked(demo, token=first, client_id=demo.sandbox.credentials.viewer_client_id) == (
+        200,
+        "",
+    )  # is none of its own
+    assert revoked(demo, token="unknown", **own) == (200, "")
+    third = redeemed(demo, grant_type="refresh_token", refresh_token=second).json()["refresh_token"]
+    assert revoked(demo, token=first, token_type_hint="refresh_token", **own) == (200, "")
+    assert redeemed(demo, grant_type="refresh_token", refresh_token=third).json()["error"] == "invalid_grant"
+
+
+def test_a_revocation_needs_a_client_and_a_token(demo: Running) -> None:
+    assert revoked(demo, token="x", client_id="nobody") == (401, "invalid_client")
+    assert revoked(demo, token="x", client_id=demo.client_id, client_secret="wrong") == (401, "invalid_client")
+    assert revoked(demo, client_id=demo.client_id) == (400, "invalid_request")

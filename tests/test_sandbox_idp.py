@@ -138,6 +138,7 @@ def test_discovery_names_endpoints_and_abilities(idp: Served) -> None:
         "issuer": idp.url,
         "authorization_endpoint": f"{idp.url}/oauth/v2/authorize",
         "token_endpoint": f"{idp.url}/oauth/v2/token",
+        "revocation_endpoint": f"{idp.url}/oauth/v2/revoke",
         "jwks_uri": f"{idp.url}/oauth/v2/keys",
         "userinfo_endpoint": f"{idp.url}/oidc/v1/userinfo",
     }

@@ -11,11 +11,16 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command, by default that of this process, and return its exit code. Commands of `app` exit themselves."""
+    """Run one command, by default that of this process, and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if None in (sys.stdin, sys.stdout, sys.stderr) or not _wide(sys.stdout, sys.stderr):
+        from invora_grpc.cli.streams import prepare
+
+        prepare()
     try:
         from invora_grpc.cli.quick import answer
 
@@ -26,10 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             _hurry()
         from invora_grpc.cli import app
 
-        app.main(args=arguments, prog_name="invora")
+        return app.run(arguments)
     except KeyboardInterrupt:
         return 130
-    return 0
+
+
+def _wide(*streams: TextIO) -> bool:
+    """Whether these can be told in all scripts."""
+    return all((stream.encoding or "utf-8").lower() in ("utf-8", "utf8") for stream in streams)
 
 
 def _hurry() -> None:

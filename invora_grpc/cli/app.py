@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import errno
 import gc
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 import click
 
-from invora_grpc.errors import InvoraError, closest, one_line
+from invora_grpc.errors import InvoraError, closest, one_line, shown
 
-__all__ = ["COMMANDS", "INTERRUPTED", "Command", "main", "report"]
+__all__ = ["COMMANDS", "FORM", "INTERRUPTED", "Command", "main", "report", "run"]
 
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C: 128 plus the number of SIGINT, as shells count."""
+FORM: Final = "invora_grpc.form"
+"""Where click's `Context.meta` has what -o says, or "envelope", so that errors come in that form."""
 _EXTRAS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("jmespath", "keyring", "prompt_toolkit", "tomlkit", "yaml"), "cli"),
     **dict.fromkeys(("grpc_health", "grpc_reflection", "joserfc", "starlette", "uvicorn"), "sandbox"),
@@ -94,15 +97,41 @@ class _Commands(click.Group):
             with formatter.section(section):
                 formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items() if entry.section == section])
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **extra)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.ClickException as error:
+            raise click.exceptions.Exit(_refused(error, None)) from None
+
     def invoke(self, ctx: click.Context) -> Any:
+        form = ctx.meta[FORM] = _form([*ctx._protected_args, *ctx.args])  # also for options that cannot be read
         try:
             return super().invoke(ctx)
-        except (click.exceptions.Exit, click.ClickException):
+        except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):
             raise
+        except click.ClickException as error:
+            ctx.exit(_refused(error, form))
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader has gone; click ends quietly
             ctx.exit(report(error))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code. An interruption is as quiet before a command runs as while it does.
+
+    Raises SystemExit where whoever read the output has gone.
+    """
+    try:
+        code = main.main(arguments, prog_name="invora", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
 
 
 def report(error: BaseException) -> int:
@@ -114,9 +143,47 @@ def report(error: BaseException) -> int:
         from invora_grpc.cli import failures
 
         context = click.get_current_context(silent=True)
-        return failures.report(error, None if context is None else context.meta.get(failures.FORM))
-    click.echo(f"error: {one_line(str(error)) if isinstance(error, OSError) else _unexpected(error)}", err=True)
+        return failures.report(error, None if context is None else context.meta.get(FORM))
+    click.echo(f"error: {_of_system(error) if isinstance(error, OSError) else _unexpected(error)}", err=True)
     return 1
+
+
+def _form(words: Sequence[str]) -> str | None:
+    """The form that these words of a command line ask for: "envelope", what -o says, or None."""
+    form = None
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word == "--":
+            break
+        if word == "--envelope" and words[0] == "call":
+            return "envelope"
+        if word in ("-o", "--output"):
+            form = after
+        elif word.startswith("--output=") or (word.startswith("-o") and word != "-o"):
+            form = word.removeprefix("--output=").removeprefix("-o")
+    return form
+
+
+def _refused(error: click.ClickException, form: str | None) -> int:
+    """Say in that form what is wrong with the command line, and return the exit code."""
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx is not None else None
+    hint = f"`{command} --help` tells what can be given" if command is not None else ""
+    message = one_line(error.format_message(), 4000).removesuffix(".")
+    if form in ("json", "envelope"):
+        from invora_grpc.cli.failures import tell
+
+        facts = {"kind": "UsageError", "exit_code": error.exit_code, "message": message, "hint": hint}
+        tell({name: value for name, value in facts.items() if value != ""}, form)
+    else:
+        click.echo(f"error: {message}" + (f" ({hint})" if hint else ""), err=True)
+    return error.exit_code
+
+
+def _of_system(error: OSError) -> str:
+    """A system's error in its own words, without its number."""
+    names = ", ".join(
+        shown(os.fsdecode(one)) for one in (error.filename, error.filename2) if isinstance(one, str | bytes)
+    )
+    return one_line(": ".join(part for part in (names, error.strerror or str(error)) if part))
 
 
 def _unexpected(error: BaseException) -> str:

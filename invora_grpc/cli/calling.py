@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invora_grpc.cli.doubt import in_doubt
-from invora_grpc.cli.failures import FORM
+from invora_grpc.cli.doubt import in_doubt, interrupted, own_key
 from invora_grpc.cli.forms import snippet_options
 from invora_grpc.cli.guard import check
 from invora_grpc.cli.options import target_options
@@ -45,12 +44,6 @@ class Extent:
         return self.everything or self.limit is not None
 
 
-def _noted(ctx: click.Context, _: click.Parameter, form: str | None) -> str | None:
-    """The form, noted down for errors that come before the command begins: see `app.report`."""
-    ctx.meta[FORM] = form
-    return form
-
-
 @click.command()
 @click.argument("method")
 @click.argument("fields", nargs=-1)
@@ -58,9 +51,7 @@ def _noted(ctx: click.Context, _: click.Parameter, form: str | None) -> str | No
 @click.option("--all", "everything", is_flag=True, help="All pages of a list.")
 @click.option("--max-items", type=click.IntRange(0), help="At most so many items of a list, or messages of a stream.")
 @click.option("--idempotency-key", help="Key of a create: repeated with the same content, it makes no second record.")
-@click.option(
-    "-o", "--output", "form", type=click.Choice(FORMS), callback=_noted, help="Form of the answer; json: errors too."
-)
+@click.option("-o", "--output", "form", type=click.Choice(FORMS), help="Form of the answer; json: errors too.")
 @click.option("--query", help="JMESPath expression: what to show of the answer.")
 @click.option("--envelope", is_flag=True, help="One JSON line with status, answer, details, metadata and timings.")
 @click.option("--strict", is_flag=True, help="Fail if the answer holds what the schema does not know.")
@@ -147,9 +138,10 @@ def _carry_out(stack: ExitStack, showing: Showing, plan: _Plan) -> None:
     check(target, method, plan.yes)
     if client is None:
         client = stack.enter_context(target.open())
-    if plan.key is not None:
-        client = client.with_options(idempotency_key=plan.key)
-    _show(showing, showing.watch(stack, client), method, request, plan.extent)
+    key, new = (plan.key, True) if plan.key is not None else own_key(method, request)
+    if key is not None and new:
+        client = client.with_options(idempotency_key=key)
+    _show(showing, showing.watch(stack, client), method, request, plan.extent, key)
 
 
 def _snippet(showing: Showing, method: Method, request: Any, plan: _Plan) -> str:
@@ -171,12 +163,12 @@ def _snippet(showing: Showing, method: Method, request: Any, plan: _Plan) -> str
         policy=target.schema,
         where=target.describe(),
     )
-    if plan.snippet == "dry_run" and showing.ask.form == "json":
-        return dumps(planned(made), 2)
+    if plan.snippet == "dry_run" and (showing.ask.envelope or showing.ask.form == "json"):
+        return dumps(planned(made), None if showing.ask.envelope else 2)
     return text_of(str(plan.snippet), made)
 
 
-def _show(showing: Showing, client: Invora, method: Method, request: Any, extent: Extent) -> None:
+def _show(showing: Showing, client: Invora, method: Method, request: Any, extent: Extent, key: str | None) -> None:
     """Call, and show what comes. Raises InDoubt in place of OutcomeUnknown."""
     try:
         if method.server_streaming or extent.given:
@@ -184,15 +176,19 @@ def _show(showing: Showing, client: Invora, method: Method, request: Any, extent
                 if method.server_streaming:
                     showing.stream(found)
                 else:
-                    showing.items(found)
+                    showing.pages(found)
         else:
             showing.answer(rpc_of(client, method)(request))
     except OutcomeUnknown as error:
         raise in_doubt(method, error) from error
+    except KeyboardInterrupt:
+        if (told := interrupted(method, key)) is not None:
+            click.echo(told, err=True)
+        raise
 
 
 def answers(client: Invora, method: Method, request: Any, extent: Extent) -> Generator[Any]:
-    """The messages of a stream, or the items of a list, as many as are wanted.
+    """The messages of a stream, or the pages of a list, with as many messages or items as are wanted.
 
     Raises RequestError for an RPC that answers neither.
     """
@@ -204,4 +200,4 @@ def answers(client: Invora, method: Method, request: Any, extent: Extent) -> Gen
         raise RequestError("max_items", method.attribute, "leave --max-items and --all away", "answers once")
     else:
         items = rpc.items(request)
-        yield from items if extent.limit is None else items.limit(extent.limit)
+        yield from (items if extent.limit is None else items.limit(extent.limit))._pages()

@@ -16,21 +16,36 @@ __all__ = ["completion", "table"]
 
 _BASH: Final = r"""# invora: completion for bash. Use: eval "$(invora completion bash)"
 _invora() {
-    local line cur word IFS=$' \t\n' words
-    line="${COMP_LINE:0:COMP_POINT}"
-    read -r -a words <<< "$line"
-    [[ "$line" == *[[:space:]] ]] && words+=("")
-    cur="${words[${#words[@]}-1]}"
+    local line="${COMP_LINE:0:COMP_POINT}" words=() cur="" quote="" whole="" begun="" char word mark i
+    # the words as the command gets them; bash's own are parted at = and :, and have their quotes
+    for (( i = 0; i < ${#line}; i++ )); do
+        char="${line:i:1}"
+        if [[ -n "$quote" && "$char" == "$quote" ]]; then
+            quote=""
+        elif [[ "$char" == \\ && "$quote" != \' ]]; then
+            i=$((i + 1))
+            cur+="${line:i:1}"
+        elif [[ -z "$quote" && "$char" == [\'\"] ]]; then
+            quote="$char" whole="${cur:+no}"
+        elif [[ -z "$quote" && "$char" == [[:space:]] ]]; then
+            [[ -n "$begun" ]] && words+=("$cur")
+            cur="" begun=""
+            continue
+        else
+            cur+="$char"
+        fi
+        begun=yes
+    done
     local IFS=$'\n'
     COMPREPLY=()
-    for word in $("${words[0]}" __complete -- "${words[@]:1}" 2>/dev/null); do
+    for word in $("${words[0]/#\~\//$HOME/}" __complete -- "${words[@]:1}" "$cur" 2>/dev/null); do
         COMPREPLY+=("${word%%$'\t'*}")
     done
     if [[ ${#COMPREPLY[@]} -gt 0 && "${COMPREPLY[0]}" == *[.=] ]]; then
         compopt -o nospace
     fi
-    # bash replaces only what stands after the last of its word breaks
-    local mark
+    [[ -n "$quote" && -z "$whole" ]] && return
+    # bash replaces only what stands after the last of its word breaks, unless all of the word is within quotes
     for mark in = :; do
         if [[ "$COMP_WORDBREAKS" == *"$mark"* && "$cur" == *"$mark"* ]]; then
             COMPREPLY=("${COMPREPLY[@]#"${cur%"$mark"*}$mark"}")
@@ -42,7 +57,7 @@ complete -o bashdefault -o default -F _invora invora
 _ZSH: Final = r"""#compdef invora
 # invora: completion for zsh. Use: eval "$(invora completion zsh)", after compinit
 _invora() {
-    local line word what
+    local word what command="${words[1]/#\~\//$HOME/}"
     local -a plain open
     while IFS=$'\t' read -r word what; do
         [[ -z $word ]] && continue
@@ -51,7 +66,7 @@ _invora() {
         else
             plain+=("${word//:/\\:}${what:+:$what}")
         fi
-    done < <("${words[1]}" __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)
+    done < <("$command" __complete -- "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)
     (( ${#open} )) && compadd -S '' -- "${open[@]}"
     (( ${#plain} )) && _describe invora plain
     (( ${#open} + ${#plain} )) || _files
@@ -60,8 +75,18 @@ compdef _invora invora
 """
 _FISH: Final = r"""# invora: completion for fish. Use: invora completion fish | source
 function __invora_complete
-    set -l words (commandline -opc) (commandline -ct)
-    $words[1] __complete -- $words[2..-1] 2>/dev/null
+    set -l words (commandline -opc)
+    set -l typed (commandline -ct)
+    set -l command (string replace -r '^~/' "$HOME/" -- $words[1])
+    command -q -- $command; or return
+    # without its quotes, of which the last may be missing
+    set -l plain (string unescape -- $typed; or string unescape -- $typed"'"; or string unescape -- $typed'"')
+    set -l found ($command __complete -- $words[2..-1] "$plain" 2>/dev/null)
+    if set -q found[1]
+        printf '%s\n' $found
+    else
+        __fish_complete_path $typed
+    end
 end
 complete -c invora -f -a '(__invora_complete)'
 """

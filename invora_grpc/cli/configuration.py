@@ -120,7 +120,10 @@ def read() -> Configuration:
     except FileNotFoundError:
         return EMPTY
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("config file", str(path), "make it a readable UTF-8 file", str(error)) from None
+        problem = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            "config file", str(path), "make it a readable UTF-8 file", f"cannot be read: {problem}"
+        ) from None
     import tomllib
 
     try:
@@ -212,7 +215,7 @@ def _super_table() -> Any:
 def _write(document: Any) -> None:
     import tomlkit
 
-    write_safely(config_path(), Secret(tomlkit.dumps(document)))
+    write_safely(config_path(), Secret(tomlkit.dumps(document) or "\n"))
 
 
 def write_safely(path: Path, content: Secret) -> None:

@@ -91,8 +91,10 @@ def save(
         check(target, found, yes)
         _prepare(keeping, checked_name(name))
         told = _told(rpc_of(client, found)(request), request)
-    click.echo(json.dumps(told.shown, ensure_ascii=False, indent=2))
-    _keep(target, name, told, keeping)
+    try:
+        _keep(target, name, told, keeping)  # first: whoever reads the answer may have gone
+    finally:
+        click.echo(json.dumps(told.shown, ensure_ascii=False, indent=2))
     click.echo(f"profile {name}: client {told.client_id}; {note}", err=True)
 
 

@@ -18,7 +18,7 @@ import click
 
 from invora_grpc import __version__
 from invora_grpc.cli.findings import Deadline, Fault, Finding, Mark, Trouble, root_cause
-from invora_grpc.cli.options import target_options
+from invora_grpc.cli.options import Seconds, target_options
 from invora_grpc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ class _Doctor(click.Command):
 
 @click.command(cls=_Doctor, epilog=f"Exit codes: 0 no fault, {_CODES}.")
 @click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option(
-    "--within", type=click.FloatRange(0.1, 600), default=SECONDS, show_default=True, help="Seconds for all looks."
-)
+@click.option("--within", type=Seconds(0.1, 600), default=SECONDS, show_default=True, help="Seconds for all looks.")
 @target_options
 def doctor(form: str, within: float, target: Target) -> None:
     """Look at configuration, DNS, TCP, TLS, HTTP/2, sign-in, clock, reflection, tenant, schema and versions.

@@ -17,12 +17,12 @@ from typing import Any, Final
 import click
 import grpc
 
-from invora_grpc.auth import token_source
 from invora_grpc.call import seconds
 from invora_grpc.catalog import catalog
 from invora_grpc.channel import guard_bearer, open_channel
+from invora_grpc.cli.targets import Target, resolve
 from invora_grpc.cli.writing import text_of, write_folder
-from invora_grpc.config import ENVIRONMENTS, Settings, load_settings
+from invora_grpc.config import ENVIRONMENTS
 from invora_grpc.errors import ConfigError, InvoraError, RequestError, closest, one_line
 from invora_grpc.metadata import TARGET_ORG_KEY
 from invora_grpc.schema.asking import reflect
@@ -136,23 +136,27 @@ def _is_file(text: str) -> bool:
 def _ask(services: Sequence[str] | None, connection: Mapping[str, Any]) -> tuple[Served, str]:
     """What a gateway says of itself, and its URL. Asked with credentials if there are any."""
     timeout = seconds("timeout", connection["timeout"]) or 0.0
-    settings = load_settings(connection["env"], connection["endpoint"], connection["issuer"], org_id=connection["org"])
-    channel = open_channel(settings.target)
-    url = settings.target.url
+    names = ("profile", "env", "endpoint", "issuer", "org")
+    target = resolve(*(connection[name] for name in names))
+    channel = open_channel(target.settings.target)
+    url = target.settings.target.url
     try:
-        return reflect(channel, metadata=_metadata(settings), timeout=timeout, endpoint=url, services=services), url
+        return reflect(channel, metadata=_metadata(target), timeout=timeout, endpoint=url, services=services), url
     except ReflectionError as error:
         raise Unanswered(error) from error
     finally:
         channel.close()
 
 
-def _metadata(settings: Settings) -> tuple[tuple[str, str], ...]:
+def _metadata(target: Target) -> tuple[tuple[str, str], ...]:
+    settings = target.settings
     org = ((TARGET_ORG_KEY, settings.org_id),) if settings.org_id else ()
-    if settings.token is None and settings.client_id is None and settings.client_secret is None:
+    own = any(each is not None for each in (settings.token, settings.client_id, settings.client_secret))
+    source = target.tokens() if own or target.signed_in else None
+    if source is None:
         return org
     guard_bearer(settings.target)
-    return (("authorization", f"Bearer {token_source(settings).token().reveal()}"), *org)
+    return (("authorization", f"Bearer {source.token().reveal()}"), *org)
 
 
 # --- binary output ------------------------------------------------------------------------------------------------
@@ -205,7 +209,7 @@ def _counts(rows: Sequence[Comparison]) -> str:
     """How many there are of each verdict, the worst first."""
     counts = Counter(row.verdict for row in rows)
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, reverse=True))
-    return f"{len(rows)} RPCs: {told}" if rows else "nothing to compare"
+    return f"{len(rows)} RPC{'s' * (len(rows) != 1)}: {told}" if rows else "nothing to compare"
 
 
 def _table(url: str, rows: Sequence[Comparison]) -> str:

@@ -38,9 +38,10 @@ class _Asked:
     def index(self) -> Index:
         """The index: made now, or kept from earlier. Raises InvoraError if it cannot be had."""
         if self.source.schema is not None:
+            from invora_grpc.cli.comments import comments_of
             from invora_grpc.cli.indexing import index_of
 
-            return index_of(self.source.schema)
+            return index_of(self.source.schema, comments=comments_of(self.source.content))
         if not self.served:
             return compiled()
         kept = None if self.refresh else served(self.name)

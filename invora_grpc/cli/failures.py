@@ -12,21 +12,24 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from invora_grpc.cli.spoken import spoken
 from invora_grpc.errors import InvoraError, RequestError, one_line
 
 if TYPE_CHECKING:
     from invora_grpc.cli.requests import Written
     from invora_grpc.config import Secret
 
-__all__ = ["EXIT_STATUS", "FORM", "OWN", "exit_code", "explain", "facts", "masked", "report"]
+__all__ = ["EXIT_STATUS", "OWN", "exit_code", "explain", "facts", "masked", "report", "tell"]
 
 EXIT_STATUS: Final = 64
 """Exit code of a call that ended with a status other than OK: this plus the status's number (NOT_FOUND: 69)."""
-FORM: Final = "invora_grpc.form"
-"""Where a command notes in click's `Context.meta` what -o says, so that errors come in that form."""
 OWN: Final = 2
 """Exit code of everything that went wrong without a status, before anything was sent as a rule."""
-_BEARER: Final = re.compile(r"\b(bearer|basic)\s+[^\s\"',;]+", re.IGNORECASE)
+_BEARER: Final = re.compile(
+    r"\b(bearer|basic)\s+(?!(?:tokens?|auth|authentication|authorization|credentials?)(?:[\s\"',;)]|\.?\Z|\.\s))[^\s\"',;]+",
+    re.IGNORECASE,
+)
+"""What stands behind these words, if it is no plain word itself: `a bearer token` tells nothing."""
 _PLAIN_DETAILS: Final = ("google.rpc.BadRequest", "google.rpc.ErrorInfo", "google.rpc.RetryInfo")
 """Details whose content has a place of its own."""
 _FACTS: Final = ("request_id", "retry_after", "retryable")
@@ -58,19 +61,26 @@ def report(
 ) -> int:
     """Tell standard error what went wrong, and return the exit code. The `secrets` are masked in whatever it says.
 
-    `form` is what was given for -o: "json" makes the error JSON too. `written` is the request as it was typed, to name
-    places in it. On a terminal, and with `full`, details are shown.
+    `form` is what was given for -o: "json" makes the error JSON too, and "envelope" an envelope. `written` is the
+    request as it was typed, to name places in it. On a terminal, and with `full`, details are shown.
     """
-    if form == "json":
-        from invora_grpc.cli.output import dumps
-
-        text = dumps({"error": facts(error, written)})
+    if form in ("json", "envelope"):
+        tell(facts(error, written), form, secrets)
     else:
         from invora_grpc.cli.output import terminal_width
 
         text = explain(error, written=written, full=full or sys.stderr.isatty(), width=terminal_width(sys.stderr))
-    print(masked(text, secrets), file=sys.stderr, flush=True)
+        print(masked(text, secrets), file=sys.stderr, flush=True)
     return exit_code(error)
+
+
+def tell(error: dict[str, Any], form: str, secrets: Iterable[Secret] = ()) -> None:
+    """Print an error that is JSON already: on standard error, or as the envelope of a call that was not made."""
+    from invora_grpc.cli.output import dumps
+
+    envelope = form == "envelope"
+    whole = {"method": None, "status": None, "error": error} if envelope else {"error": error}
+    print(masked(dumps(whole), secrets), file=sys.stdout if envelope else sys.stderr, flush=True)
 
 
 def facts(error: InvoraError, written: Written | None = None) -> dict[str, Any]:
@@ -191,7 +201,7 @@ def _place(path: str, written: Written | None) -> str:
 
 
 def _safe(text: str) -> str:
-    return one_line(masked(text), 4000)
+    return one_line(masked(spoken(text)), 4000)
 
 
 def _all_safe(value: Any) -> Any:

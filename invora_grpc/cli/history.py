@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import click
 from platformdirs import user_state_path
 from prompt_toolkit.history import FileHistory
 
 from invora_grpc.config import Secret
+from invora_grpc.errors import InvoraError
 
 __all__ = ["CleanHistory", "has_secret", "history_path"]
 
@@ -55,6 +58,12 @@ class CleanHistory(FileHistory):
         super().__init__(path)
 
     def store_string(self, string: str) -> None:
-        """Write a line, unless it begins with a blank or holds a secret. Raises OSError."""
-        if not string.startswith((" ", "\t")) and not has_secret(string, self._known()):
-            super().store_string(string)
+        """Write a line, unless it begins with a blank or holds a secret, or nobody can tell whether it does.
+
+        Never raises: an error would go through the line editor, which prints its traceback.
+        """
+        if string.startswith((" ", "\t")):
+            return
+        with suppress(OSError, InvoraError, click.ClickException):
+            if not has_secret(string, self._known()):
+                super().store_string(string)

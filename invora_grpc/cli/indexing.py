@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
@@ -30,10 +31,17 @@ if TYPE_CHECKING:
 __all__ = ["ask", "index_of"]
 
 
-def index_of(schema: Schema, source: str = "", verdicts: Mapping[str, str] | None = None) -> Index:
-    """The index of a schema. `source`: the endpoint that it is of, for what is said about it."""
+def index_of(
+    schema: Schema,
+    source: str = "",
+    verdicts: Mapping[str, str] | None = None,
+    comments: Mapping[str, str] = MappingProxyType({}),
+) -> Index:
+    """The index of a schema. `source`: the endpoint that it is of, for what is said about it. `comments`: what is said
+    of services, RPCs, types, fields and values, by their full names."""
     now = int(time.time())  # whole seconds, and none of them to come
-    text = render(_services(schema), _types(schema), schema.message, lambda _: "", verdicts or {})
+    services = (_told(service, comments) for service in _services(schema))
+    text = render(services, _types(schema), schema.message, lambda name: comments.get(name, ""), verdicts or {})
     return Index(f"{VERSION}\t{source}\t{now}\n{text}".encode(), source, now)
 
 
@@ -88,6 +96,12 @@ def _known(service: Service, method: Method) -> Method:
         return replace(method, module=service.module, area=service.area)
     named = replace(method, module=compiled.module, area=compiled.area, rpc=compiled.rpc)
     return replace(named, origin=compiled.origin, doc=compiled.doc)
+
+
+def _told(service: Service, comments: Mapping[str, str]) -> Service:
+    """The service with the comments of its own source, where it has some."""
+    methods = tuple(replace(one, doc=comments.get(f"{service.name}.{one.name}", one.doc)) for one in service.methods)
+    return replace(service, doc=comments.get(service.name, service.doc), methods=methods)
 
 
 def _types(schema: Schema) -> Iterator[Descriptor | EnumDescriptor]:

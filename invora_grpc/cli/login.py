@@ -11,12 +11,14 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import click
 
 from invora_grpc.cli.configuration import DEFAULT_PROFILE, Profile, checked_name, config_path, read, save_profile
 from invora_grpc.cli.configuration import without as without_profile
+from invora_grpc.cli.options import Seconds
 from invora_grpc.cli.targets import profile_settings
 from invora_grpc.config import Secret, Settings, header_safe, secret_header_safe
 from invora_grpc.errors import ConfigError
@@ -37,8 +39,15 @@ _PERSON_SCOPE: Final = "openid profile offline_access"
 @click.option("--browser", "way", flag_value="browser", help="Sign in as a person, in a browser (code with PKCE).")
 @click.option("--no-browser", "way", flag_value="address", help="The same, and only print the address to open.")
 @click.option("--token", "way", flag_value="token", help="Keep a ready token, e.g. a personal access token.")
-@click.option("--port", type=int, default=0, help="Port that the browser comes back to.  [default: a free one]")
-@click.option("--wait", type=float, default=300.0, show_default=True, help="Seconds for the person to sign in.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    help="Port that the browser comes back to.  [default: a free one]",
+)
+@click.option(
+    "--wait", type=Seconds(0.1, 86_400), default=300.0, show_default=True, help="Seconds for the person to sign in."
+)
 @click.option("--scope", help=f"Scopes to ask for.  [default: {_SCOPE}; for people {_PERSON_SCOPE}]")
 @click.option("--vault", type=click.Choice(["keyring", "file"]), help="Where the secrets go.  [default: what works]")
 def login(
@@ -88,9 +97,10 @@ def login(
 @click.option("--profile", metavar="NAME", help="Profile to sign out.  [default: the one in use]")
 @click.option("--all", "everything", is_flag=True, help="Sign all profiles out.")
 def logout(profile: str | None, everything: bool) -> None:
-    """Forget the secrets of a profile, here. The profile itself stays.
+    """Forget the secrets of a profile, and end its session. The profile itself stays.
 
-    An access token that was handed out before stays good until it expires: see `invora whoami`.
+    The issuer, if it can, revokes the refresh token of a person; whatever it answers, nothing is left here. An access
+    token that was handed out before stays good until it expires: see `invora whoami`.
 
     \b
     Examples:
@@ -109,16 +119,14 @@ def logout(profile: str | None, everything: bool) -> None:
 
 
 def _sign_out(profiles: Iterable[Profile]) -> None:
-    from invora_grpc.cli.vault import vault_of
+    from invora_grpc.cli.signing import forget
 
     for profile in profiles:
         if profile.sign_in is None:
             click.echo(f"profile {profile.name} is not signed in", err=True)
             continue
-        vault = vault_of(profile.vault)
-        vault.remove(profile.name)
-        without_profile(profile.name, sign_in_only=True)
-        click.echo(f"signed out of profile {profile.name}; its secrets are gone from {vault.where}", err=True)
+        told = forget(profile, partial(without_profile, profile.name, sign_in_only=True))
+        click.echo(f"signed out of profile {profile.name}; {told}", err=True)
 
 
 # --- the profile --------------------------------------------------------------------------------------------------

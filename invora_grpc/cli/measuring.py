@@ -191,9 +191,9 @@ def _json(method: Method, where: str, plan: Plan, measured: Measured) -> str:
 
 def _text(method: Method, where: str, plan: Plan, measured: Measured) -> Iterator[str]:
     times = sorted(measured.times)
-    yield f"{method.attribute}: {measured.calls} calls, {plan.workers} at a time; {where}"
+    yield f"{method.attribute}: {measured.calls} call{'s' * (measured.calls != 1)}, {plan.workers} at a time; {where}"
     rate = measured.calls / measured.seconds if measured.seconds else 0.0
-    stream = f", {measured.messages} messages" if method.server_streaming else ""
+    stream = f", {measured.messages} message{'s' * (measured.messages != 1)}" if method.server_streaming else ""
     yield f"{measured.seconds:.2f} s, {rate:.1f} calls per second{stream}"
     yield ""
     for name, value in _figures(times).items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import functools
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
@@ -15,9 +16,10 @@ from invora_grpc.config import Secret
 from invora_grpc.errors import ConfigError
 from invora_grpc.metadata import Pair, fitting
 
-__all__ = ["Target", "connection", "gateway", "target_of", "target_options"]
+__all__ = ["Seconds", "Target", "gateway", "target_of", "target_options"]
 
 _PLACE: Final = (
+    click.option("--profile", metavar="NAME", help="Profile to use, in place of INVORA_* and of the one in use."),
     click.option("--env", help="production, staging or sandbox."),
     click.option("--endpoint", help="Gateway: https://host, http://host or host:port."),
     click.option("--issuer", help="OpenID Connect issuer URL."),
@@ -31,7 +33,6 @@ _SCHEMA: Final = click.option(
     "loopback]",
 )
 _TARGET: Final = (
-    click.option("--profile", metavar="NAME", help="Profile to use, in place of INVORA_* and of the one in use."),
     *_PLACE,
     _SCHEMA,
     click.option("-H", "--header", "header", multiple=True, metavar="NAME:VALUE", help="More metadata. Repeatable."),
@@ -49,16 +50,21 @@ _TARGET: Final = (
 _BEARER: Final = "bearer "
 
 
+class Seconds(click.FloatRange):
+    """A time in seconds that can be waited for: infinity and what is no number at all are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is no time; give seconds.", param, ctx)
+        return found
+
+
 def gateway(command: Any) -> Any:
     """The options that every command takes that talks to a gateway."""
-    for option in _PLACE:
+    for option in reversed(_PLACE):
         command = option(command)
     return command
-
-
-def connection(command: Any) -> Any:
-    """The same, and what a client does when its gateway has another schema."""
-    return gateway(_SCHEMA(command))
 
 
 def target_options(command: Callable[..., Any]) -> Any:
@@ -98,6 +104,8 @@ def target_of(
     org: str | None,
 ) -> Target:
     """The target of the options. Raises ConfigError: `-H 'authorization: Bearer …'` is the token to send."""
+    if not 0 < timeout < math.inf:
+        raise ConfigError("timeout", timeout, "give seconds above 0", "is no timeout")
     headers, token = _headers(header)
     target = resolve(profile, env, endpoint, issuer, org, token=token, no_auth=no_auth)
     return replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
@@ -44,7 +45,7 @@ def list_profiles(form: str) -> None:
         signed = f"signed in ({row['sign_in']}, {row['vault']})" if row["sign_in"] else "not signed in"
         mark = "*" if row["in_use"] else " "
         click.echo(f"{mark} {row['name']:<{wide}}  {row['env'] or '-'}  {row['endpoint']}{bound}, {signed}")
-    click.echo(f"{len(rows)} profiles in {config_path()}", err=True)
+    click.echo(f"{len(rows)} profile{'s' * (len(rows) != 1)} in {config_path()}", err=True)
 
 
 @profiles.command("use")
@@ -94,12 +95,13 @@ def remove_profile(name: str) -> None:
       invora profiles remove shop
     """
     found = read().profile(name)
-    if found.sign_in is not None:
-        from invora_grpc.cli.vault import vault_of
+    if found.sign_in is None:
+        without(name)
+        click.echo(f"profile {name} is removed", err=True)
+        return
+    from invora_grpc.cli.signing import forget
 
-        vault_of(found.vault).remove(name)
-    without(name)
-    click.echo(f"profile {name} is removed", err=True)
+    click.echo(f"profile {name} is removed; {forget(found, partial(without, name))}", err=True)
 
 
 def _setting(text: str) -> tuple[str, str | None]:

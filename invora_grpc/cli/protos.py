@@ -18,16 +18,22 @@ from typing import Final
 from invora_grpc.codegen.googleapis import bundled
 from invora_grpc.errors import one_line
 from invora_grpc.schema.descriptors import Schema
-from invora_grpc.schema.files import MAX_FILES, DescriptorError, FileSet
+from invora_grpc.schema.files import MAX_FILES, DescriptorError, FileSet, content_of
 
-__all__ = ["bundled", "compiled"]
+__all__ = ["bundled", "compiled", "described"]
 
 _BUF: Final = ("buf.yaml", "buf.work.yaml")
 _SECONDS: Final = 60.0
 
 
 def compiled(paths: Sequence[str]) -> Schema:
-    """The schema in .proto sources: of folders that imports start from, with all that is in them, and of files.
+    """The schema in .proto sources. Raises DescriptorError as `described` does."""
+    return Schema(FileSet.parse(described(paths), ", ".join(paths)), source=", ".join(paths))
+
+
+def described(paths: Sequence[str]) -> bytes:
+    """The FileDescriptorSet, with comments, of .proto sources: of folders that imports start from, with all that is in
+    them, and of files.
 
     A folder that is a module or workspace of buf is built by buf, if that is installed. Raises DescriptorError with the
     compiler's first complaint.
@@ -36,12 +42,12 @@ def compiled(paths: Sequence[str]) -> Schema:
     roots, files = _inputs(paths)
     buf = _tool("buf")
     if len(paths) == 1 and buf is not None and any((roots[0] / name).is_file() for name in _BUF):
-        return Schema(_by_buf(buf, roots[0]), source=sources)
+        return _by_buf(buf, roots[0])
     protoc = _protoc()
     if protoc is not None:
-        return Schema(_by_protoc(protoc, roots, files, sources), source=sources)
+        return _by_protoc(protoc, roots, files, sources)
     if buf is not None and len(roots) == 1:
-        return Schema(_by_buf(buf, roots[0]), source=sources)
+        return _by_buf(buf, roots[0])
     raise DescriptorError(sources, "cannot be compiled here", "pip install grpcio-tools, or install protoc")
 
 
@@ -82,17 +88,17 @@ def _protoc() -> list[str] | None:
     return [found] if found is not None else None
 
 
-def _by_protoc(protoc: Sequence[str], roots: Iterable[Path], files: Sequence[str], sources: str) -> FileSet:
+def _by_protoc(protoc: Sequence[str], roots: Iterable[Path], files: Sequence[str], sources: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "descriptors"
         imports = [f"-I{root}" for root in (*roots, *bundled())]
-        _run([*protoc, *imports, f"--descriptor_set_out={out}", "--include_imports", *files], sources)
-        return FileSet.read(out)
+        wanted = [f"--descriptor_set_out={out}", "--include_imports", "--include_source_info"]
+        _run([*protoc, *imports, *wanted, *files], sources)
+        return content_of(out)
 
 
-def _by_buf(buf: str, folder: Path) -> FileSet:
-    data = _run([buf, "build", str(folder), "--as-file-descriptor-set", "-o", "-"], str(folder))
-    return FileSet.parse(data, str(folder))
+def _by_buf(buf: str, folder: Path) -> bytes:
+    return _run([buf, "build", str(folder), "--as-file-descriptor-set", "-o", "-"], str(folder))
 
 
 def _run(command: Sequence[str], sources: str) -> bytes:

@@ -42,8 +42,9 @@ def record(
 ) -> None:
     """Call METHOD, print its answer as JSON, and add both to FILE, a YAML file for `invora replay`.
 
-    A refusal is recorded, too. Secrets are left out: of the answer as ***, of the request as ${INVORA_SECRET_…}, which
-    replay takes from the environment. By hand, a value of a later request can be ${1.customer.id}: what the first call
+    A refusal is recorded, too. Secrets are left out: of the answer as ***, in FILE and in what is printed, of the
+    request as ${INVORA_SECRET_…}, which replay takes from the environment. A secret that is told only once is lost by
+    that: `invora creds save` keeps it. By hand, a value of a later request can be ${1.customer.id}: what the first call
     answered there.
 
     \b
@@ -75,8 +76,8 @@ def replay(
 ) -> None:
     """Make the calls of FILEs again, in their order.
 
-    Without --check, answers are printed, and the first failure ends it with its exit code. With --check, everything is
-    called and compared, status and answer: exit code 0 if nothing differs, 3 if something does.
+    Without --check, answers are printed, secrets as ***, and the first failure ends it with its exit code. With
+    --check, everything is called and compared, status and answer: exit code 0 if nothing differs, 3 if something does.
 
     \b
     Examples:

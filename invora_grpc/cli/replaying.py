@@ -25,10 +25,10 @@ from invora_grpc.cli.coercion import coerced
 from invora_grpc.cli.failures import report
 from invora_grpc.cli.guard import check as guard
 from invora_grpc.cli.output import dumps
-from invora_grpc.cli.redaction import hidden
+from invora_grpc.cli.redaction import HIDDEN, hidden
 from invora_grpc.cli.requests import read_request
 from invora_grpc.cli.sources import Source, find_method, rpc_of
-from invora_grpc.cli.tape import Recorded, append, filled, read, variable, without
+from invora_grpc.cli.tape import Recorded, adding, filled, read, variable, without
 from invora_grpc.client import Invora
 from invora_grpc.config import Secret
 from invora_grpc.errors import InvoraError, RequestError, one_line
@@ -44,6 +44,8 @@ __all__ = ["DIFFERS", "record", "replay"]
 
 DIFFERS: Final = 3
 """The exit code of `replay --check` if something differs."""
+_TOLD: Final = 5
+"""Places of secrets that one note tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +73,27 @@ def record(
     target: Target,
 ) -> int:
     """Call and keep; the exit code is that of the call. Raises InvoraError if there was none, and OSError."""
-    if file.exists():
-        read(file)  # not to something that is no recording
     with target.open() as client:
         method = find_method(name, source, client)
         request = _messages(method, read_request(method, data, fields))
         guard(target, method, yes)
-        outcome = _called(client, method, request)
-        known = _known(client, target)
+        with adding(file) as add:
+            outcome = _called(client, method, request)
+            known = _known(client, target)
+            try:
+                add(_recorded(method, request, outcome, known, ignore))
+                click.echo(f"recorded in {file}: {method.full_name}, {outcome.status}", err=True)
+            finally:  # whatever becomes of the file: the call was made, and its answer may not come again
+                code = _printed(outcome, known)
+    return code
+
+
+def _recorded(
+    method: Method, request: Sequence[Message], outcome: _Outcome, known: Iterable[Secret], ignore: tuple[str, ...]
+) -> Recorded:
+    """The call as it is kept, without secrets."""
     sent = [json_of(message) for message in request]
-    one = Recorded(
+    return Recorded(
         method.full_name,
         hidden(sent if method.client_streaming else sent[0], known, variable),
         outcome.status,
@@ -89,9 +102,6 @@ def record(
         ignore,
         datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    append(file, one)
-    click.echo(f"recorded in {file}: {method.full_name}, {outcome.status}", err=True)
-    return _printed(outcome)
 
 
 def replay(
@@ -119,12 +129,12 @@ def replay(
                 began = time.monotonic()
                 outcome = _called(client, method, request)
                 answers.append(outcome.answer)
+                known = _known(client, target)
                 if not check:
-                    code = _printed(outcome)
+                    code = _printed(outcome, known)
                     if code:
                         return code
                     continue
-                known = _known(client, target)
                 found = _differences(one, outcome, known, (*one.ignore, *ignore))
                 click.echo(_line(file, number, one, found, time.monotonic() - began, machine))
                 total, differing = total + 1, differing + bool(found)
@@ -223,11 +233,21 @@ def _line(file: Path, number: int, one: Recorded, found: Sequence[Change], secon
     return "\n".join([*lines, *(f"  {change}" for change in found)])
 
 
-def _printed(outcome: _Outcome) -> int:
-    """Print an answer as `call` does; the exit code."""
-    several = isinstance(outcome.answer, list)
-    for value in outcome.answer if several else [outcome.answer] if outcome.answer is not None else []:
+def _printed(outcome: _Outcome, known: Sequence[Secret]) -> int:
+    """Print an answer as `call` does, but without secrets, as it is kept; the exit code."""
+    several, places = isinstance(outcome.answer, list), dict[str, None]()
+
+    def leave_out(path: str) -> str:
+        places[path] = None
+        return HIDDEN
+
+    answer = hidden(outcome.answer, known, leave_out)
+    for value in answer if several else [answer] if answer is not None else []:
         click.echo(dumps(value, None if several else 2))
+    if places:
+        told = ", ".join(list(places)[:_TOLD])
+        way = "`invora creds save` keeps what is told only once, and `invora call` shows it"
+        click.echo(f"note: {told} {'is' if len(places) == 1 else 'are'} left out as {HIDDEN}; {way}", err=True)
     if outcome.error is None:
         return 0
-    return report(outcome.error)
+    return report(outcome.error, secrets=known)

@@ -114,7 +114,11 @@ def steps_of(path: str) -> list[str | int]:
 def _one(given: Any) -> Mapping[str, Any]:
     if isinstance(given, Mapping):
         return given
-    raise RequestError("data", given, "give one JSON object", f"is a JSON {type(given).__name__}")
+    if given is None or given == []:
+        raise RequestError("data", "", "write {} for a request without fields", "is empty")
+    raise RequestError(
+        "data", given, "give one JSON object", f"is {'a JSON list' if isinstance(given, list) else 'none'}"
+    )
 
 
 # --- JSON and YAML ------------------------------------------------------------------------------------------------

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from invora_grpc.call import no_token
 from invora_grpc.cli import failures
-from invora_grpc.cli.answers import Stranger, json_of
+from invora_grpc.cli.answers import UNKNOWN, Stranger, json_of
 from invora_grpc.cli.output import colours, dumps, render, terminal_width
 from invora_grpc.cli.session import answered
 from invora_grpc.errors import InvoraError
@@ -101,26 +101,46 @@ class Showing:
         answered(value)
         self._whole(value)
 
-    def items(self, found: Iterable[Any]) -> None:
-        """Show the items of a list, in the form of the list's own answer: {"items": […]}."""
+    def pages(self, found: Iterable[Any]) -> None:
+        """Show pages of a list as one, in the form of the list's own answer: {"items": […], "total_count": …}."""
+        rest: dict[str, Any] = {}
+        items = self._items(found, rest)
         if self.ask.envelope or self.ask.query is not None or self.ask.form not in (None, "json"):
-            values = [self._json(one) for one in found]
+            values = list(items)
             answered(values)
-            self._whole({"items": values})
+            self._whole({"items": values, **rest})
             return
         kept: deque[Any] = deque(maxlen=_KEPT)
         try:
-            for index, one in enumerate(found):
-                kept.append(self._json(one))
-                text = render({"items": [kept[-1]]}, colour=self._colour)  # as it stands in the whole
+            for index, one in enumerate(items):
+                kept.append(one)
+                text = render({"items": [one]}, colour=self._colour)  # as it stands in the whole
                 head, _, tail = text.partition("[\n")
                 print(f"{head}[\n" if index == 0 else ",\n", tail.rpartition("\n  ]")[0], sep="", end="", flush=True)
         except BaseException:
             print(end="\n" if kept else "", flush=True)  # and no end of the list: it is not whole
             raise
-        print("\n  ]\n}" if kept else render({"items": []}, colour=self._colour))
+        end = ",\n" + render(rest, colour=self._colour).removeprefix("{\n") if rest else "\n}"
+        print("\n  ]" + end if kept else render({"items": [], **rest}, colour=self._colour))
         answered(list(kept))
         self._end()
+
+    def _items(self, pages: Iterable[Any], rest: dict[str, Any]) -> Iterator[Any]:
+        """The items of all pages; `rest` gets what pages say besides, the last one being right. No page has a cursor:
+        where to go on from is not known if a limit has cut a page."""
+        for page in pages:
+            for one in page.items:
+                yield self._json(one)
+            del page.items[:]
+            page.ClearField("next_page_cursor")
+            value = self._json(page)
+            strange = [
+                *rest.get(UNKNOWN, []),
+                *(one for one in value.get(UNKNOWN, []) if one not in rest.get(UNKNOWN, [])),
+            ]
+            rest |= {name: held for name, held in value.items() if name != "items"}
+            if strange:
+                rest[UNKNOWN] = strange
 
     def stream(self, found: Iterable[Any]) -> None:
         """Show the messages of a stream as they come: a line each; a table at the end."""

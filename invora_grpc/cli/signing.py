@@ -17,12 +17,12 @@ from invora_grpc.auth import StaticToken, TokenSource
 from invora_grpc.cli.configuration import Profile, config_folder
 from invora_grpc.cli.vault import Vault, exclusive, vault_of
 from invora_grpc.config import Secret, Settings
-from invora_grpc.errors import ConfigError
+from invora_grpc.errors import ConfigError, InvoraError
 from invora_grpc.issuer import Issuer
-from invora_grpc.oidc import AccessToken, jitter, timed, token_form
+from invora_grpc.oidc import AccessToken, jitter, revocation_form, timed, token_form
 from invora_grpc.renewal import Renewing
 
-__all__ = ["CLIENT", "SESSION", "TOKEN", "SignIn", "StoredSignIn", "load", "store", "stored_source"]
+__all__ = ["CLIENT", "SESSION", "TOKEN", "SignIn", "StoredSignIn", "forget", "load", "store", "stored_source"]
 
 CLIENT: Final = "client"
 """Client id and secret."""
@@ -147,6 +147,31 @@ def ask(signed: SignIn, patient: bool, clock: Callable[[], float] = time.monoton
     )
     fresh = issuer.ask(form, repeatable=patient and signed.kind == CLIENT)
     return fresh, fresh.expires_at - clock()
+
+
+def forget(profile: Profile, forgotten: Callable[[], None]) -> str:
+    """Remove the sign-in of a profile from its vault, then have its issuer end the session; what became of that.
+
+    `forgotten` is called in between: whatever the issuer does, or fails to do, this machine has forgotten before.
+    Raises ConfigError for a vault that cannot be changed.
+    """
+    vault = vault_of(profile.vault)
+    kept = vault.load(profile.name)
+    vault.remove(profile.name)
+    forgotten()
+    gone = f"its secrets are gone from {vault.where}"
+    signed = None if kept is None else _read(kept)
+    if signed is None or signed.client_id is None or signed.refresh_token is None:
+        return gone
+    form = revocation_form(signed.client_id, signed.refresh_token, signed.client_secret)
+    try:
+        issuer = Issuer(signed.issuer, "revocation", None, time.monotonic, time.sleep, jitter)
+        ended = issuer.revoke(form)
+    except InvoraError as error:
+        return f"{gone}; warning: its session goes on at the issuer until it expires: {error}"
+    if not ended:
+        return f"{gone}; its session goes on at {signed.issuer} until it expires, which offers no way to end it"
+    return f"{gone}, and its session at {signed.issuer} has ended"
 
 
 def _written(signed: SignIn) -> Secret:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
 from invora_grpc.catalog import Catalog, Method, Service, catalog, snake_case
-from invora_grpc.errors import ConfigError, RequestError
+from invora_grpc.errors import ConfigError, RequestError, closest
 
 if TYPE_CHECKING:
     from invora_grpc.client import Invora
@@ -36,6 +36,8 @@ class Source:
     """What was read from files; None for the other kinds."""
     paths: tuple[str, ...] = ()
     """The files and folders that it was read from, as they were given."""
+    content: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
+    """What was read: FileDescriptorSets, with their comments, which `schema` has not."""
 
     @property
     def described(self) -> str:
@@ -46,6 +48,7 @@ class Source:
 
 
 AUTO = Source()
+_NOWHERE: Final = "is no RPC of the compiled stubs, nor of the gateway"
 
 
 def source_options(command: Any) -> Any:
@@ -83,21 +86,26 @@ def source_of(reflect: bool = False, descriptors: Sequence[str] = (), proto: Seq
     if len(given) > 1:
         raise ConfigError(given[1], None, f"leave --{given[0]} or --{given[1]} away", f"came with --{given[0]}")
     if descriptors:
-        return Source("descriptors", _read(descriptors), tuple(descriptors))
-    if proto:
-        from invora_grpc.cli.protos import compiled
+        from invora_grpc.schema.files import content_of
 
-        return Source("proto", compiled(proto), tuple(proto))
+        return _read("descriptors", descriptors, [content_of(path) for path in descriptors])
+    if proto:
+        from invora_grpc.cli.protos import described
+
+        return _read("proto", proto, [described(proto)])
     return Source("reflection") if reflect else AUTO
 
 
-def _read(paths: Sequence[str]) -> Schema:
+def _read(kind: Kind, paths: Sequence[str], content: Sequence[bytes]) -> Source:
+    """The source in these FileDescriptorSets. Raises DescriptorError, naming the path of what is none."""
     from invora_grpc.schema.descriptors import Schema
     from invora_grpc.schema.files import FileSet
 
-    sets = [FileSet.read(path) for path in paths]
+    told = ", ".join(paths)
+    names = paths if len(paths) == len(content) else [told]
+    sets = [FileSet.parse(data, name) for data, name in zip(content, names, strict=True)]
     files = sets[0] if len(sets) == 1 else FileSet.of(file for one in sets for file in one.files.values())
-    return Schema(files, source=", ".join(paths))
+    return Source(kind, Schema(files, source=told), tuple(paths), tuple(content))
 
 
 # --- names --------------------------------------------------------------------------------------------------------
@@ -203,6 +211,11 @@ def _compiled_or_served(name: str, client: Invora | None, metadata: Iterable[Pai
         if error.reason in ("not-offered", "denied"):
             return catalog().method(name)
         raise
+    except RequestError as error:
+        near = closest(name, [method.attribute for method in catalog().methods])
+        if not near or error.hint.startswith("write one of"):
+            raise
+        raise RequestError("method", name, f"did you mean {' or '.join(near)}?", _NOWHERE) from None
 
 
 def _served(name: str, client: Invora, metadata: Iterable[Pair]) -> Method:

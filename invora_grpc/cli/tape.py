@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +20,7 @@ from invora_grpc.cli.requests import steps_of
 from invora_grpc.cli.yamls import documents, dumped
 from invora_grpc.errors import RequestError
 
-__all__ = ["Recorded", "append", "filled", "read", "variable", "without"]
+__all__ = ["Recorded", "adding", "append", "filled", "read", "variable", "without"]
 
 _HEADER: Final = "# Recorded by `invora record`, without secrets. `invora replay --check` calls again and compares.\n"
 _VARIABLE: Final = re.compile(r"\$\{(INVORA_SECRET_[A-Z0-9_]+)\}")
@@ -52,22 +53,46 @@ class Recorded:
         return said | outcome | ({"ignore": list(self.ignore)} if self.ignore else {})
 
 
-def append(path: Path, one: Recorded) -> None:
-    """Add a call to a file, which is made (mode 0600) if it is not there. Raises OSError."""
+@contextmanager
+def adding(path: Path) -> Iterator[Callable[[Recorded], None]]:
+    """A file to which one call can be added within the block; made (mode 0600) if it is not there.
+
+    It is open before the call, since an answer that cannot be kept should not be asked for. A file that stays empty is
+    taken away. Raises OSError, and RequestError for a file that is no recording.
+    """
+    if path.exists() and path.stat().st_size:
+        read(path)
     line = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(line, "w", encoding="utf-8") as file:
-        file.write(("" if file.tell() else _HEADER) + f"---\n{dumped(one.document())}")
+
+        def add(one: Recorded) -> None:
+            file.write(("" if file.tell() else _HEADER) + f"---\n{dumped(one.document())}")
+            file.flush()
+
+        try:
+            yield add
+        finally:
+            if path.is_file() and not path.stat().st_size:
+                path.unlink()
+
+
+def append(path: Path, one: Recorded) -> None:
+    """Add a call to a file. Raises as `adding` does."""
+    with adding(path) as add:
+        add(one)
 
 
 def read(path: Path) -> list[Recorded]:
-    """The calls of a file. Raises RequestError for what is no recording, and OSError."""
+    """The calls of a file. Raises RequestError for what is no recording, or cannot be read."""
     try:
         text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise RequestError("file", str(path), "make one with `invora record`", error.strerror or str(error)) from None
     except UnicodeDecodeError as error:
-        raise RequestError(str(path), None, "give a recording", f"is no UTF-8 text: {error.reason}") from None
+        raise RequestError("file", str(path), "give a recording", f"is no UTF-8 text: {error.reason}") from None
     found = [_recorded(one, f"{path}, call {number}") for number, one in enumerate(documents(text, str(path)), 1)]
     if not found:
-        raise RequestError(str(path), None, "make one with `invora record`", "has no calls")
+        raise RequestError("file", str(path), "make one with `invora record`", "has no calls")
     return found
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from invora_grpc.cli.options import target_options
+from invora_grpc.cli.options import Seconds, target_options
 from invora_grpc.cli.sources import source_options
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["watch"]
 @click.option("-d", "--data", help="Request as JSON or YAML: text, @file, or - for standard input.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.1),
+    type=Seconds(0.1, 86_400),
     default=2.0,
     show_default=True,
     help="Seconds between an answer and the next call.",
@@ -42,9 +42,7 @@ __all__ = ["watch"]
 @click.option("-y", "--yes", is_flag=True, help="Do not ask; repeat also what may change something.")
 @source_options
 @target_options
-@click.pass_context
 def watch(
-    ctx: click.Context,
     method: str,
     fields: tuple[str, ...],
     data: str | None,
@@ -69,8 +67,6 @@ def watch(
       invora watch simple.invoices.list --query 'items[].number' --count 1 -o json
       invora watch billing.customers.list --until 'items[0]' --timeout 5
     """
-    from invora_grpc.cli.failures import FORM
     from invora_grpc.cli.watching import Plan, work
 
-    ctx.meta[FORM] = form
     work(method, fields, data, Plan(interval, count, query, until, form == "json", yes), source, target)

@@ -242,6 +242,7 @@ class _Endpoints:
                 "authorization_endpoint": f"{self.issuer}/oauth/v2/authorize",
                 "token_endpoint": f"{self.issuer}/oauth/v2/token",
                 "jwks_uri": f"{self.issuer}/oauth/v2/keys",
+                "revocation_endpoint": f"{self.issuer}/oauth/v2/revoke",
                 "userinfo_endpoint": f"{self.issuer}/oidc/v1/userinfo",
                 "scopes_supported": ["openid", "offline_access"],
                 "response_types_supported": ["code"],
@@ -278,6 +279,19 @@ class _Endpoints:
                 client = self._authenticated(request, form)
             grant = self._granted(grant_type, client, form, secretless)
             return JSONResponse(self._answer(client, grant), headers=_NO_STORE)
+        except _OAuthError as error:
+            return JSONResponse(error.body, error.status, headers=error.headers)
+
+    async def revoke(self, request: Request) -> Response:
+        """RFC 7009, for refresh tokens: with all of their family. An access token is not kept here, so it lives on."""
+        try:
+            form = await _form(request)
+            secretless = "authorization" not in request.headers and "client_secret" not in form
+            client = self._named(form) if secretless else self._authenticated(request, form)
+            if "token" not in form:
+                raise _OAuthError("invalid_request", "token is missing")
+            self.store.revoke_refresh_token(form["token"], client.client_id)
+            return Response(headers=_NO_STORE)
         except _OAuthError as error:
             return JSONResponse(error.body, error.status, headers=error.headers)
 
@@ -413,6 +427,7 @@ def identity_provider(
             Route("/.well-known/openid-configuration", endpoints.discovery),
             Route("/oauth/v2/authorize", endpoints.authorize),
             Route("/oauth/v2/token", endpoints.token, methods=["POST"]),
+            Route("/oauth/v2/revoke", endpoints.revoke, methods=["POST"]),
             Route("/oauth/v2/keys", endpoints.keys),
             Route("/oidc/v1/userinfo", endpoints.userinfo, methods=["GET", "POST"]),
         ]

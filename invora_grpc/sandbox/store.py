@@ -334,6 +334,12 @@ class Store:
             self._change("UPDATE refresh_tokens SET used = 1 WHERE token_hash = ?", _digest(token))
             return RefreshGrant(client_id, subject, org_id, load_roles(roles), scope, family)
 
+    def revoke_refresh_token(self, token: str, client_id: str) -> None:
+        """End the family of a token of this client; one that is not its own, or unknown, is left alone."""
+        family = "SELECT family FROM refresh_tokens WHERE token_hash = ? AND client_id = ?"
+        with self.transaction():
+            self._change(f"DELETE FROM refresh_tokens WHERE family IN ({family})", _digest(token), client_id)
+
     def key(self, name: str, generate: Callable[[], bytes]) -> bytes:
         """The secret of this name, e.g. a private key as PEM, generated and kept at first use."""
         with self.transaction():

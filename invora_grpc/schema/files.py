@@ -120,12 +120,7 @@ class FileSet:
     @classmethod
     def read(cls, path: str | Path) -> FileSet:
         """As `parse`, from a file. Raises DescriptorError, also if it cannot be read."""
-        try:
-            with Path(path).open("rb") as file:
-                data = file.read(4 * MAX_BYTES + 1)
-        except OSError as error:
-            raise DescriptorError(str(path), f"cannot be read: {error.strerror or error}") from None
-        return cls.parse(data, str(path))
+        return cls.parse(content_of(path), str(path))
 
     def to_bytes(self) -> bytes:
         """The set as a serialized FileDescriptorSet, the same bytes for the same files."""
@@ -172,6 +167,16 @@ def parsed_file(data: bytes, limit: int = MAX_PARTS) -> tuple[File, int]:
     if not file.IsInitialized():  # in options that no compiler leaves behind; protobuf would not serialize it
         raise DecodeError("required fields are missing")
     return file, parts
+
+
+def content_of(path: str | Path) -> bytes:
+    """The bytes of a descriptor file, unzipped. Raises DescriptorError if it cannot be read, or is too large."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(4 * MAX_BYTES + 1)
+    except OSError as error:
+        raise DescriptorError(str(path), f"cannot be read: {error.strerror or error}") from None
+    return _unzipped(data, str(path))
 
 
 def _unzipped(data: bytes, source: str) -> bytes:

@@ -102,7 +102,16 @@ class ReflectionError(SchemaError):
         problem, way_out = _SAID[reason]
         self.endpoint, self.reason, self.hint = endpoint, reason, hint or way_out
         self.causes = tuple(one_line(cause, 300) for cause in causes)
-        super().__init__(one_line(f"{endpoint} {problem} ({'; '.join(self.causes)}); {self.hint}"))
+        super().__init__(one_line(f"{endpoint} {problem} ({'; '.join(_once(self.causes))}); {self.hint}"))
+
+
+def _once(causes: Iterable[str]) -> Iterable[str]:
+    """The same words of several versions told once: `v1 and v1alpha: UNAVAILABLE: …`."""
+    versions: dict[str, list[str]] = {}
+    for cause in causes:
+        version, _, words = cause.partition(": ")
+        versions.setdefault(words, []).append(version)
+    return [f"{' and '.join(named)}: {words}" for words, named in versions.items()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
