@@ -45,4 +45,6 @@ $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@mkdir -p build/protos # protobuf's own test schemas, which come with the sources of grpcio-tools
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-binary :all: --dest build/protos grpcio-tools==1.85.1
 	@touch $@

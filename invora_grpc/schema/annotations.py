@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2, empty_pb2, unknown_fields
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 __all__ = ["SCOPE_EXTENSION", "http_rule", "scope"]
 
@@ -29,8 +29,12 @@ def http_rule(method: descriptor_pb2.MethodDescriptorProto) -> list[str] | None:
     if not options.HasExtension(_HTTP):
         return None
     rule = options.Extensions[_HTTP]
+    if rule.WhichOneof("pattern") is None:
+        return None
     rare = [f"response_body={rule.response_body}"] if rule.response_body else []
-    rare += ["binding=" + " ".join(_binding(extra)) for extra in rule.additional_bindings]
+    rare += [
+        "binding=" + " ".join(_binding(extra)) for extra in rule.additional_bindings if extra.WhichOneof("pattern")
+    ]
     return _binding(rule) + ([""] if rare and not rule.body else []) + rare
 
 
@@ -46,13 +50,21 @@ def _binding(rule: http_pb2.HttpRule) -> list[str]:
 def scope(method: descriptor_pb2.MethodDescriptorProto) -> str:
     """The permission scope in the method's (kernel.options), "" without one.
 
-    Read from the wire form of the options: the extension need not be compiled in.
+    Read from the wire form of the options: the extension need not be compiled in. In the schema of others its number
+    may be that of something else, which is no scope.
     """
     unparsed = descriptor_pb2.MethodOptions.FromString(method.options.SerializeToString())
     for number, data in _unknown(unparsed):
         if number == SCOPE_EXTENSION:
-            return next((text.decode() for n, text in _unknown(empty_pb2.Empty.FromString(data)) if n == 1), "")
+            return _scope_in(data)
     return _known_scope(unparsed)
+
+
+def _scope_in(data: bytes) -> str:
+    try:
+        return next((text.decode() for n, text in _unknown(empty_pb2.Empty.FromString(data)) if n == 1), "")
+    except (DecodeError, UnicodeDecodeError):
+        return ""
 
 
 def _unknown(message: Message) -> list[tuple[int, bytes]]:
@@ -65,5 +77,5 @@ def _known_scope(options: descriptor_pb2.MethodOptions) -> str:
     """The scope where the extension is registered with the default pool, and so not unknown."""
     for field, value in options.ListFields():
         if field.number == SCOPE_EXTENSION:
-            return str(value.scope)
+            return str(getattr(value, "scope", ""))
     return ""
