@@ -17,8 +17,8 @@ from typing import Any, Final
 from google.protobuf import descriptor_pb2
 
 from invora_grpc.codegen import buf
-from invora_grpc.codegen.surface import camel_case
 from invora_grpc.errors import one_line
+from invora_grpc.schema.files import camel_case
 
 __all__ = ["Finding", "findings"]
 

@@ -19,8 +19,8 @@ from google.protobuf.message import Message
 
 from invora_grpc.catalog import python_path
 from invora_grpc.codegen.stub_text import free, is_importable
-from invora_grpc.codegen.surface import camel_case
 from invora_grpc.errors import SchemaError, one_line, shown
+from invora_grpc.schema.files import camel_case, fields_of
 
 _File = descriptor_pb2.FileDescriptorProto
 _FILE_MESSAGES, _FILE_ENUMS, _FILE_EXTENSIONS = 4, 5, 7  # field numbers: the steps of a comment's path
@@ -49,19 +49,10 @@ def as_written(file: _File) -> _File:
     """
     written = _File()
     written.CopyFrom(file)
-    for field in _fields(written):
+    for field in fields_of(written):
         if field.json_name == camel_case(field.name):
             field.ClearField("json_name")
     return written
-
-
-def _fields(part: _File | descriptor_pb2.DescriptorProto) -> Iterator[descriptor_pb2.FieldDescriptorProto]:
-    """All fields and extensions in a file or message."""
-    yield from part.extension
-    if isinstance(part, descriptor_pb2.DescriptorProto):
-        yield from part.field
-    for message in part.message_type if isinstance(part, _File) else part.nested_type:
-        yield from _fields(message)
 
 
 def comment(location: descriptor_pb2.SourceCodeInfo.Location) -> str:

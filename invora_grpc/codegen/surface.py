@@ -15,6 +15,7 @@ from typing import Any, Final
 from google.protobuf import descriptor_pb2
 
 from invora_grpc.schema.annotations import http_rule, scope
+from invora_grpc.schema.files import camel_case
 
 Surface = dict[str, Any]
 
@@ -181,15 +182,3 @@ def _method_facts(facts: Mapping[str, Any]) -> Surface:
         "http": facts.get("http"),
         "scope": facts.get("scope", ""),
     }
-
-
-def camel_case(name: str) -> str:
-    """protoc's default JSON name: underscores go, and the letter after each is raised."""
-    result, raise_next = [], False
-    for character in name:
-        if character == "_":
-            raise_next = True
-        else:
-            result.append(character.upper() if raise_next else character)
-            raise_next = False
-    return "".join(result)

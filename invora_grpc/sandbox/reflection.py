@@ -2,8 +2,8 @@
 
 The two protocols differ in their package name only, and grpcio-reflection ships v1alpha: its servicer answers both. The
 v1 descriptor that ``describe grpc.reflection.v1.ServerReflection`` needs is derived from the v1alpha one and kept in a
-pool of its own, so that this process can still load another package's copy of it. This room serves descriptors as they
-are and asks for no sign-in.
+pool of its own, so that this process can still load another package's copy of it. This room serves descriptors and
+asks for no sign-in.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from typing import Any, TypeVar
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
+
+from invora_grpc.schema.files import with_json_names
 
 T = TypeVar("T")
 
@@ -52,6 +55,25 @@ def v1_descriptor() -> descriptor_pb2.FileDescriptorProto:
     return text
 
 
+class _File:
+    """A file as compilers tell it to servers: with all JSON names, which Python's generated code leaves out.
+
+    Clients such as grpcurl know no other names for JSON than these.
+    """
+
+    def __init__(self, file: FileDescriptor) -> None:
+        self._file = file
+        self.name = file.name
+
+    @property
+    def dependencies(self) -> list[_File]:
+        return [_File(file) for file in self._file.dependencies]
+
+    def CopyToProto(self, proto: descriptor_pb2.FileDescriptorProto) -> None:
+        self._file.CopyToProto(proto)
+        proto.CopyFrom(with_json_names(proto))
+
+
 class _Pools:
     """The default descriptor pool, with reflection v1 added where the default pool has none."""
 
@@ -61,15 +83,19 @@ class _Pools:
         self._v1.Add(v1_descriptor())
 
     def FindFileByName(self, name: str) -> Any:
-        return self._first(lambda pool: pool.FindFileByName(name))
+        return _File(self._first(lambda pool: pool.FindFileByName(name)))
 
     def FindFileContainingSymbol(self, name: str) -> Any:
+        return _File(self._containing(name))
+
+    def _containing(self, name: str) -> FileDescriptor:
         try:
             return self._first(lambda pool: pool.FindFileContainingSymbol(name))
         except KeyError:  # a pool finds no methods by name
             service, _, method = name.rpartition(".")
             found = self._first(lambda pool: pool.FindServiceByName(service))
-            return found.methods_by_name[method].containing_service.file
+            home: FileDescriptor = found.methods_by_name[method].containing_service.file
+            return home
 
     def FindMessageTypeByName(self, name: str) -> Any:
         return self._first(lambda pool: pool.FindMessageTypeByName(name))

@@ -283,3 +283,37 @@ def references(file: File) -> Iterator[tuple[str, bool]]:
             for name in (method.input_type, method.output_type):
                 if name.startswith("."):
                     yield name[1:], False
+
+
+# --- JSON names -----------------------------------------------------------------------------------------------------
+
+
+def camel_case(name: str) -> str:
+    """protoc's default JSON name: underscores go, and the letter after each is raised."""
+    result, raise_next = [], False
+    for character in name:
+        if character == "_":
+            raise_next = True
+        else:
+            result.append(character.upper() if raise_next else character)
+            raise_next = False
+    return "".join(result)
+
+
+def fields_of(part: File | descriptor_pb2.DescriptorProto) -> Iterator[descriptor_pb2.FieldDescriptorProto]:
+    """All fields and extensions in a file or message."""
+    yield from part.extension
+    if isinstance(part, descriptor_pb2.DescriptorProto):
+        yield from part.field
+    for message in part.message_type if isinstance(part, File) else part.nested_type:
+        yield from fields_of(message)
+
+
+def with_json_names(file: File) -> File:
+    """The file with the JSON name of every field, also where it follows from the field's own."""
+    full = File()
+    full.CopyFrom(file)
+    for field in fields_of(full):
+        if not field.HasField("json_name"):
+            field.json_name = camel_case(field.name)
+    return full

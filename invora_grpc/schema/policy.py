@@ -25,7 +25,7 @@ from invora_grpc.schema.adapting import adapter_of
 from invora_grpc.schema.cache import Entry, SchemaCache
 from invora_grpc.schema.compare import Comparer
 from invora_grpc.schema.descriptors import Schema
-from invora_grpc.schema.files import File, FileSet, definitions
+from invora_grpc.schema.files import File, FileSet, definitions, with_json_names
 from invora_grpc.schema.reflection import ReflectionError, Served
 from invora_grpc.schema.renames import Found, find
 from invora_grpc.schema.verdicts import Verdict
@@ -88,7 +88,8 @@ class _Known:
         if served is None or ours.name in files.problems:
             return False
         own = File.FromString(ours.serialized_pb)  # whose own order of options may be another one
-        return served.SerializeToString(deterministic=True) == own.SerializeToString(deterministic=True)
+        sides = [with_json_names(one).SerializeToString(deterministic=True) for one in (served, own)]
+        return sides[0] == sides[1]
 
 
 class Truth:
