@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 demo: $(READY)
 	@$(BIN)/python examples/demo.py
 
-test: $(READY)
+test: $(READY) build/protos
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # Both ends of the ranges of the dependencies, in environments of their own. Installs from the package index.
@@ -45,6 +45,8 @@ $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
-	@mkdir -p build/protos # protobuf's own test schemas, which come with the sources of grpcio-tools
-	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-binary :all: --dest build/protos grpcio-tools==1.85.1
 	@touch $@
+
+# protobuf's own test schemas come with the sources of grpcio-tools.
+build/protos: | $(READY)
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-binary :all: --dest $@ grpcio-tools==1.85.1
