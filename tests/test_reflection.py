@@ -18,6 +18,7 @@ from sandbox_fixture import Running
 from secret_watch import Watch
 
 from invora_grpc.schema.asking import areflect, reflect
+from invora_grpc.schema.files import with_json_names
 from invora_grpc.schema.pool import pooled
 from invora_grpc.schema.reflection import ReflectionError
 
