@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # buf, and the plugin that it starts, come from the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Tests start hundreds of commands; without bytecode each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-matrix check gen gen-check bench clean
 

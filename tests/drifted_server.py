@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import grpc
@@ -28,10 +29,11 @@ DENSITIES = (0.0, 0.1, 0.25, 0.5)
 """How much of a random message is set."""
 
 
-def bundled() -> list[FileDescriptorProto]:
+@cache
+def bundled() -> tuple[FileDescriptorProto, ...]:
     """The descriptors of protobuf's own types."""
     modules = (duration_pb2, timestamp_pb2, wrappers_pb2)
-    return [FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb) for module in modules]
+    return tuple(FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb) for module in modules)
 
 
 def as_compiled(world: World) -> Schema:

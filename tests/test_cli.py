@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import grpc
 import pytest
 from gateway import abort, running_gateway
@@ -21,16 +22,13 @@ from invora_grpc.errors import RequestError
 
 
 def invora(
-    *arguments: str, demo: Running | None = None, input: str | None = None, **variables: str
+    *arguments: str, demo: Running | None = None, input: str = "", **variables: str
 ) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INVORA_")}
     if demo is not None:
         environment |= {"INVORA_ENDPOINT": f"http://{demo.grpc}", "INVORA_ISSUER": demo.issuer}
         environment |= {"INVORA_CLIENT_ID": demo.client_id, "INVORA_CLIENT_SECRET": demo.client_secret}
-    command = [sys.executable, "-m", "invora_grpc.cli", *arguments]
-    return subprocess.run(
-        command, check=False, capture_output=True, text=True, input=input, env=environment | variables, timeout=60
-    )
+    return forked.run(*arguments, environment=environment | variables, typed=input)
 
 
 def test_ls_keeps_what_the_pattern_names() -> None:

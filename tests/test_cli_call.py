@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import forked
 import grpc
 import pytest
 import yaml
@@ -51,8 +52,7 @@ def command(gateway: Gateway, *arguments: str) -> dict[str, Any]:
 
 def call(gateway: Gateway, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
-    how = command(gateway, *arguments)
-    return subprocess.run(**how, input=typed, check=False, capture_output=True, timeout=60)
+    return forked.run("call", *arguments, environment=command(gateway)["env"], typed=typed)
 
 
 def answers(gateway: Gateway, name: str, *given: Any) -> None:

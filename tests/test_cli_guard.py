@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import forked
 import pytest
 from certificates import authority
 from faulty_servers import accepting
@@ -37,16 +38,7 @@ class Production:
 
     def invora(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A command that nobody watches."""
-        line = [*self.line(*words)]
-        return subprocess.run(
-            line,
-            env=self.variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return forked.run(*words, *self.options, environment=self.variables)
 
     def line(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "invora_grpc.cli", *words, *self.options]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from typing import Any
 
+import forked
 import pytest
 from gateway import Gateway, empty
 
@@ -22,9 +22,7 @@ LIST, GET = "simple.invoices.list", "simple.invoices.get"
 def shell(gateway: Gateway, *lines: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INVORA_")}
     environment |= {"INVORA_ENDPOINT": gateway.url, "INVORA_TOKEN": "t0k3n"}
-    command = [sys.executable, "-m", "invora_grpc.cli", "shell", *options]
-    text = "".join(f"{line}\n" for line in lines)
-    return subprocess.run(command, check=False, capture_output=True, text=True, input=text, env=environment, timeout=60)
+    return forked.run("shell", *options, environment=environment, typed="".join(f"{line}\n" for line in lines))
 
 
 def listing(gateway: Gateway, *keys: str) -> None:

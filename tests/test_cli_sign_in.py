@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import forked
 import httpx
 import pytest
 from auth_issuer import as_json, running_issuer
@@ -37,8 +38,7 @@ def invora(variables: dict[str, str]) -> Run:
     """Runs a command and returns it ended."""
 
     def run(*arguments: str, input: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "invora_grpc.cli", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, input=input, env=variables | more, timeout=60)
+        return forked.run(*arguments, environment=variables | more, typed=input)
 
     return run
 

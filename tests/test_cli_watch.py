@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import forked
 import grpc
 import pytest
 from gateway import Gateway, abort, empty, in_turn
@@ -28,8 +29,7 @@ def command(gateway: Gateway, *arguments: str) -> dict[str, Any]:
 
 
 def watch(gateway: Gateway, *arguments: str) -> subprocess.CompletedProcess[str]:
-    options = command(gateway, "--interval", "0.1", *arguments)
-    return subprocess.run(**options, check=False, capture_output=True, timeout=60)
+    return forked.run("watch", "--interval", "0.1", *arguments, environment=command(gateway)["env"])
 
 
 def invoices(**buyers: str) -> Any:

@@ -6,6 +6,7 @@ import importlib
 import json
 import pickle
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -18,17 +19,32 @@ from invora_grpc.codegen.__main__ import compare, compiled, fingerprints
 from invora_grpc.codegen.catalog_source import areas
 
 ROOT = Path(__file__).parent.parent
+SERVICE = "proto/billing/invora/billing/salesforce/v2"
+PART = ("proto/common", SERVICE)
 GREETER = {"file": "kernel/decimal.proto", "package": "kernel", "origin": "published", "imports": []}
 DECIMAL = [{"n": 1, "name": "units", "type": "int64"}, {"n": 2, "name": "nanos", "type": "sfixed32"}]
 
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the schema, and the working directory."""
-    shutil.copy(ROOT / "buf.yaml", tmp_path)
-    shutil.copytree(ROOT / "proto", tmp_path / "proto")
+    """A small part of the schema that needs nothing of the rest, and the working directory."""
+    head, *modules = re.split(r"^(?=  - path: )", (ROOT / "buf.yaml").read_text(), flags=re.MULTILINE)
+    kept = [one for one in modules if one.split()[2] in ("proto/common", "proto/billing", "build/googleapis")]
+    (tmp_path / "buf.yaml").write_text("".join([head, *kept]))
+    for folder in PART:
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "proto/origins.json", tmp_path / "proto")
+    own = {path.relative_to(tmp_path).as_posix().split("/", 2)[2] for path in tmp_path.rglob("*.proto")}
+    lines = (ROOT / "proto/fingerprints.txt").read_text().splitlines(keepends=True)
+    (tmp_path / "proto/fingerprints.txt").write_text("".join(line for line in lines if line.split()[2] in own))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def changed() -> set[str]:
+    """The files whose wire surface is not the recorded one."""
+    recorded = Path("proto/fingerprints.txt").read_text().splitlines()
+    return {line.split()[2] for line in {*recorded} ^ {*fingerprints().splitlines()}}
 
 
 def codegen(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -57,21 +73,26 @@ def test_any_change_of_the_wire_surface_is_reported(tree: Path, before: str, aft
     proto = tree / "proto/common/kernel/decimal.proto"
     assert before in proto.read_text()
     proto.write_text(proto.read_text().replace(before, after))
+    assert changed() == {"kernel/decimal.proto"}
+
+
+def test_a_changed_wire_surface_is_told_as_it_was_and_as_it_is(tree: Path) -> None:
+    proto = tree / "proto/common/kernel/decimal.proto"
+    proto.write_text(proto.read_text().replace("int64 units = 1", "int64 units = 3"))
     result = codegen("fingerprint")
     assert result.returncode == 1
-    assert "kernel/decimal.proto" in result.stdout
-    assert result.stdout.count("\n") == 3
+    told = [line.split() for line in result.stdout.splitlines()[:-1]]
+    assert sorted((line[0], line[-1]) for line in told) == [(w, "kernel/decimal.proto") for w in ("is", "was")]
+    assert "python -m invora_grpc.codegen fingerprint --write" in result.stdout
 
 
-@pytest.mark.parametrize("rare", ['additional_bindings {get: "/other"}', 'response_body: "party"'])
+@pytest.mark.parametrize("rare", ['additional_bindings {get: "/other"}', 'response_body: "item"'])
 def test_rare_parts_of_an_http_rule_belong_to_the_wire_surface(tree: Path, rare: str) -> None:
-    proto = tree / "proto/invoicing/invora/parties/v2/service.proto"
-    before = 'option (google.api.http) = {get: "/api/v2/parties/{key}"};'
+    proto = tree / SERVICE / "service.proto"
+    before = 'option (google.api.http) = {get: "/api/v2/billing/salesforce-integrations/{id}"};'
     assert before in proto.read_text()
-    proto.write_text(proto.read_text().replace(before, before.replace('{key}"', '{key}" ' + rare)))
-    result = codegen("fingerprint")
-    assert "invora/parties/v2/service.proto" in result.stdout, result.stderr
-    assert result.returncode == 1
+    proto.write_text(proto.read_text().replace(before, before.replace('{id}"', '{id}" ' + rare)))
+    assert changed() == {"invora/billing/salesforce/v2/service.proto"}
 
 
 def test_a_proto_that_does_not_compile_is_shown_with_its_place(tree: Path) -> None:
@@ -152,7 +173,7 @@ def test_every_workspace_module_carries_its_registry_name() -> None:
         assert f"name: buf.build/invora/{module}\n" in text
 
 
-def test_the_extension_number_of_the_scope_is_the_published_one() -> None:
+def test_the_extension_number_of_the_scope_is_the_published_one(tree: Path) -> None:
     file = compiled()["kernel/options.proto"]
     assert [(x.name, x.number, x.extendee) for x in file.extension] == [
         ("options", 53036, ".google.protobuf.MethodOptions")

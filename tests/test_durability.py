@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from invora_grpc import Invora, RpcError
 
 CREATES = 200
@@ -88,8 +86,7 @@ def keys_of(client: Invora) -> set[str]:
         pagination["cursor"] = page.next_page_cursor
 
 
-@pytest.mark.parametrize("round_", [1, 2])
-def test_every_acknowledged_create_is_there_after_kill_9(tmp_path: Path, round_: int) -> None:
+def test_every_acknowledged_create_is_there_after_kill_9(tmp_path: Path) -> None:
     with sandbox_process(tmp_path) as (process, ready), client_of(ready) as client:
         acknowledged = create_until_killed(client, process)
         assert process.wait() == -9

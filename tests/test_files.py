@@ -360,7 +360,7 @@ def mutate(file: File, data: st.DataObject) -> None:
         owner.ClearField(field.name)
 
 
-FUZZED = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+FUZZED = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @FUZZED

@@ -1,6 +1,7 @@
 """What hostile servers can do to a client that asks for descriptors: nothing but fail, soon, in a few words.
 
-The client is a process of its own, so that a crash or a flood of memory would be seen as that.
+The clients are in processes of their own, so that a crash or a flood of memory would be seen as that. There is one for
+each driver, which meets one server after the other, and has to be none the worse for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ from reflection_server import Answers, Response, Script, answering, refusal, scr
 
 File = FileDescriptorProto
 MEBIBYTES = 200
+RENEWED = 90
+"""MiB from which on another process goes on."""
 HERE = str(Path(__file__).parent)
 SECONDS = 20.0
 
@@ -35,27 +39,30 @@ CLIENT = textwrap.dedent(
     from invora_grpc.schema.asking import areflect, reflect
     from invora_grpc.schema.descriptors import Schema
 
-    address, driver, timeout = sys.argv[1:]
+    driver = sys.argv[1]
     options = [("grpc.max_receive_message_length", 16 * 1024 * 1024)]
-    wanted = {"timeout": float(timeout), "endpoint": "http://gateway", "metadata": [("authorization", "s3cret")]}
 
-    async def ask():
+    def ask(address, **wanted):
+        with grpc.insecure_channel(address, options) as channel:
+            return reflect(channel, **wanted)
+
+    async def aask(address, **wanted):
         async with grpc.aio.insecure_channel(address, options) as channel:
             return await areflect(channel, **wanted)
 
-    found = {}
-    try:
-        if driver == "sync":
-            with grpc.insecure_channel(address, options) as channel:
-                served = reflect(channel, **wanted)
-        else:
-            served = asyncio.run(ask())
-        schema = Schema(served.files, source=address)
-        found["services"] = sorted(schema.services)
-        found["problems"] = sorted({*served.failures.values(), *schema.pool.problems.values()})
-    except InvoraError as error:
-        found["error"], found["reason"] = str(error), error.reason
-    print(json.dumps({**found, "mebibytes": mebibytes()}))
+    def met(address, timeout):
+        wanted = {"timeout": timeout, "endpoint": "http://gateway", "metadata": [("authorization", "s3cret")]}
+        try:
+            served = ask(address, **wanted) if driver == "sync" else asyncio.run(aask(address, **wanted))
+            schema = Schema(served.files, source=address)
+            problems = sorted({*served.failures.values(), *schema.pool.problems.values()})
+            return {"services": sorted(schema.services), "problems": problems}
+        except InvoraError as error:
+            return {"error": str(error), "reason": error.reason}
+
+    for line in sys.stdin:
+        found = met(*json.loads(line))
+        print(json.dumps({**found, "mebibytes": mebibytes()}), flush=True)
     """
 )
 
@@ -71,25 +78,38 @@ class Outcome:
     mebibytes: int = 0
 
 
-@pytest.fixture(params=["sync", "async"])
-def meet(request: pytest.FixtureRequest) -> Callable[..., Outcome]:
-    """Lets a client meet a server; fails if it dies, hangs, floods or babbles."""
+class Client:
+    """The process with one driver. Another one takes its place if it dies, or has memory that would count as the next
+    meeting's."""
 
-    def meet(script: Script, timeout: float = 15.0) -> Outcome:
+    def __init__(self, driver: str) -> None:
+        code = f"import sys; sys.path.insert(0, {HERE!r})" + CLIENT
+        self._command = [sys.executable, "-c", code, driver]
+        self._process = self._started()
+
+    def _started(self) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+    def meet(self, script: Script, timeout: float = 15.0) -> Outcome:
+        """Meet a server; fails if the client dies, hangs, floods or babbles."""
+        if self._process.poll() is not None:
+            self._process = self._started()
+        process, patience = self._process, threading.Timer(60, self._process.kill)
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         with scripted({"v1": script}) as server:
             begun = time.monotonic()
-            command = [
-                sys.executable,
-                "-c",
-                f"import sys; sys.path.insert(0, {HERE!r})" + CLIENT,
-                server.address,
-                request.param,
-                str(timeout),
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            patience.start()
+            process.stdin.write(json.dumps([server.address, timeout]) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+            patience.cancel()
             assert time.monotonic() - begun < SECONDS
-        assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr[-2000:]}"
-        outcome = Outcome(**json.loads(done.stdout))
+        if not answer:
+            pytest.fail(f"ended with {process.wait(10)}: {process.stderr.read()[-2000:]}")
+        outcome = Outcome(**json.loads(answer))
+        if outcome.mebibytes > RENEWED:
+            self.end()
         assert outcome.mebibytes < MEBIBYTES
         for text in (outcome.error, *outcome.problems):
             assert text.isprintable()
@@ -97,7 +117,18 @@ def meet(request: pytest.FixtureRequest) -> Callable[..., Outcome]:
             assert "s3cret" not in text
         return outcome
 
-    return meet
+    def end(self) -> None:
+        """End the process, which has to be able to."""
+        _, words = self._process.communicate("", 20)
+        assert self._process.returncode == 0, words[-2000:]
+
+
+@pytest.fixture(scope="module", params=["sync", "async"])
+def meet(request: pytest.FixtureRequest) -> Iterator[Callable[..., Outcome]]:
+    """Lets a client meet a server, with each driver."""
+    client = Client(request.param)
+    yield client.meet
+    client.end()
 
 
 Meet = Callable[..., Outcome]

@@ -102,7 +102,7 @@ def test_every_file_of_protobuf_itself_means_the_same_again() -> None:
     assert_same(files, compiled(printed(files)))
 
 
-@settings(max_examples=100, phases=[Phase.generate])  # what is found says enough, and shrinking it takes minutes
+@settings(max_examples=40, phases=[Phase.generate])  # what is found says enough, and shrinking it takes minutes
 @given(random_files())
 def test_random_files_mean_the_same_again(files: list[FileDescriptorProto]) -> None:
     assert_same(FileSet.of(files), compiled(printed(FileSet.of(files))))
@@ -456,7 +456,7 @@ messages = st.recursive(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(
     st.builds(
         FileDescriptorProto,
@@ -473,6 +473,7 @@ def test_anything_can_be_printed_and_is_safe_to_print(file: FileDescriptorProto)
     assert unread(file).replace("\n", "").isprintable()
 
 
+@settings(max_examples=60)
 @given(st.data())
 def test_broken_descriptors_are_printed_or_refused(data: st.DataObject) -> None:
     whole = compiled_schema().files.files["google/api/http.proto"].SerializeToString()

@@ -26,7 +26,7 @@ REQUEST, RESPONSE = Direction
 # --- verdicts -----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=1000)
+@settings(max_examples=400)
 @given(st.integers(0, 10**9))
 def test_bytes_are_never_misread_where_the_verdict_is_identical_or_additive(seed: int) -> None:
     dice, ours, theirs = pair(seed)
@@ -93,7 +93,7 @@ CAUTIOUS = ("cannot be told from unset", "is an enum value without a name", "hol
 """Refusals of what could be said there, but would be taken for something else, or is not sure to mean anything."""
 
 
-@settings(max_examples=1500)
+@settings(max_examples=500)
 @given(st.integers(0, 10**9))
 def test_every_value_arrives_under_its_name_or_nothing_is_sent(seed: int) -> None:
     dice, ours, theirs = pair(seed)
@@ -113,7 +113,7 @@ def test_every_value_arrives_under_its_name_or_nothing_is_sent(seed: int) -> Non
         assert made.decode(data) == given
 
 
-@settings(max_examples=1500)
+@settings(max_examples=500)
 @given(st.integers(0, 10**9))
 def test_every_response_is_read_by_name_and_goes_back_whole_or_is_refused(seed: int) -> None:
     dice, ours, theirs = pair(seed)

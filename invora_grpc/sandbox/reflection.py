@@ -9,6 +9,7 @@ asks for no sign-in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import grpc
@@ -70,8 +71,15 @@ class _File:
         return [_File(file) for file in self._file.dependencies]
 
     def CopyToProto(self, proto: descriptor_pb2.FileDescriptorProto) -> None:
-        self._file.CopyToProto(proto)
-        proto.CopyFrom(with_json_names(proto))
+        proto.CopyFrom(_told(self._file))
+
+
+@lru_cache(maxsize=1024)
+def _told(file: FileDescriptor) -> descriptor_pb2.FileDescriptorProto:
+    """Made once: a client that asks for each service in turn is told the files that they share again each time."""
+    proto = descriptor_pb2.FileDescriptorProto()
+    file.CopyToProto(proto)
+    return with_json_names(proto)
 
 
 class _Pools:
