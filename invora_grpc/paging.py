@@ -19,7 +19,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any, Final, Generic, NoReturn, Self, TypeVar
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -51,6 +51,7 @@ EMPTY_PAGES: Final = 100
 """Pages without items in a row, each with a new cursor, after which a walk is given up: a server that filters what it
 has read may send some, one that sends them for ever would keep a caller for ever."""
 _STRING_VALUE: Final = "google.protobuf.StringValue"
+_WHOLE: Final = tuple(getattr(FieldDescriptor, f"CPPTYPE_{kind}") for kind in ("INT32", "INT64", "UINT32", "UINT64"))
 
 
 # --- errors -------------------------------------------------------------------------------------------------------
@@ -154,9 +155,10 @@ def _takes_pagination(field: Any) -> bool:
     if field is None or field.message_type is None:
         return False
     known = field.message_type.fields_by_name
-    if "cursor" not in known or known["cursor"].type != FieldDescriptor.TYPE_STRING:
+    cursor, limit = known.get("cursor"), known.get("limit")
+    if cursor is None or cursor.type != FieldDescriptor.TYPE_STRING or limit is None or limit.is_repeated:
         return False
-    return "limit" in known and known["limit"].message_type is not None
+    return limit.message_type is not None or limit.cpp_type in _WHOLE
 
 
 # --- the walk -----------------------------------------------------------------------------------------------------
@@ -275,13 +277,14 @@ def _sized(shape: ListShape, request: Message, options: _Options, *, by_items: b
     sized = _copy(request)
     if not shape.paginated:
         return sized
-    content: Any = sized
-    own = content.pagination.limit.value if content.pagination.HasField("limit") else None
+    page = cast("Any", sized).pagination
+    wrapped = page.DESCRIPTOR.fields_by_name["limit"].message_type is not None
+    own = (page.limit.value if page.HasField("limit") else None) if wrapped else page.limit or None
     size = options.size if options.size is not None else own
     if by_items and options.limit and options.limit <= (SURE_SIZE if size is None else size):
         size = options.limit
     if size is not None:
-        content.pagination.limit.value = size
+        setattr(page.limit if wrapped else page, "value" if wrapped else "limit", size)
     return sized
 
 

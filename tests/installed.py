@@ -50,10 +50,20 @@ class Installed:
 
 def build(source: Path, target: Path) -> tuple[Path, Path]:
     """Build from this tree into this folder: the wheel and the archive of sources."""
-    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(target)]
+    _build(source, target)
+    return next(target.glob("*.whl")), next(target.glob("*.tar.gz"))
+
+
+def build_wheel(source: Path, target: Path) -> Path:
+    """Build from this tree into this folder: the wheel alone, which takes a quarter of the time."""
+    _build(source, target, "--target", "wheel")
+    return next(target.glob("*.whl"))
+
+
+def _build(source: Path, target: Path, *options: str) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(target), *options]
     variables = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH}
     subprocess.run(command, cwd=source, env=variables, capture_output=True, check=True)
-    return next(target.glob("*.whl")), next(target.glob("*.tar.gz"))
 
 
 def install(wheel: Path, folder: Path) -> Installed:

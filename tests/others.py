@@ -76,6 +76,16 @@ def protobuf_tests(folder: Path) -> Others:
     return _described("protobuf_api", folder, _places(source), names)
 
 
+def protobuf_services(folder: Path) -> tuple[list[FileDescriptorProto], list[str]]:
+    """The services in protobuf's unittest protos: all files that they need, and those to generate."""
+    source, out = _unpacked(folder, r"third_party/protobuf/src/google/protobuf/unittest.*\.proto"), folder / "services"
+    wanted = [f"google/protobuf/{name}.proto" for name in ("unittest", "unittest_no_generic_services")]
+    command = ["protoc", *_places(source), "--include_imports", f"--descriptor_set_out={out}", *wanted]
+    assert protoc.main(command) == 0
+    files = list(FileDescriptorSet.FromString(out.read_bytes()).file)
+    return files, [file.name for file in files if not _is_installed(file.name)]
+
+
 def java_tests(folder: Path) -> Others:
     """The protos that test protobuf's generators for Java and Kotlin, with names that are evil there, and upb."""
     whole = _unpacked(folder, r"third_party/protobuf/(src|java|upb)/.*\.proto").parent

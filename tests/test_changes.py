@@ -109,6 +109,101 @@ def test_the_fields_of_a_renamed_message_are_compared_too() -> None:
     assert told(some) == ["message-renamed Address: source", "field-added PostalAddress.checked: nobody"]
 
 
+# --- several at once, and what only seems to be worse -------------------------------------------------------------
+
+OLD = """
+message Kept {
+  int32 fooBar = 1;
+  string note = 2;
+  map<string, int32> stock = 3;
+  optional int32 size = 4;
+  int32 width = 5;
+  oneof only { string alone = 6; }
+  oneof code { string ean = 7; string isbn = 8; }
+  Color color = 9;
+  map<string, int32> list = 10;
+  string left = 11; string right = 12;
+}
+enum Color { RED = 0; BLUE = 1; GREEN = 2; }
+enum Mood { option allow_alias = true; BAD = 0; GOOD = 1; FINE = 1; }
+"""
+NEW = """
+message Kept {
+  int32 foo_bar = 1;
+  string remark = 2 [json_name = "note"];
+  map<string, int32> shelf = 3;
+  oneof dim { int32 size = 4; int32 depth = 20; }
+  oneof wide { int32 width = 5; }
+  optional string alone = 6;
+  oneof code { string ean = 7; }
+  string isbn = 8;
+  Color color = 9;
+  repeated string list = 10;
+  oneof side { string left = 11; string right = 12; }
+}
+message Color { string name = 1; }
+enum Mood { option allow_alias = true; BAD = 0; WELL = 1; GOOD = 1; FINE = 1; SAD = 0; }
+"""
+
+
+def test_names_kept_in_json_lone_members_of_oneofs_and_maps_are_told_no_worse_than_they_are() -> None:
+    some = changes(*(compiled({"p.proto": f'syntax = "proto3"; package p; {text}'}) for text in (OLD, NEW)))
+    assert told(tuple(one for one in some if one.breaking)) == [
+        "type-changed p.Kept.color: wire json source",
+        "oneof-left p.Kept.isbn: wire source",
+        "oneof-joined p.Kept.left: wire source",
+        "type-changed p.Kept.list: wire json source",
+        "oneof-joined p.Kept.right: wire source",
+        "field-renamed p.Kept.stock: json source",
+        "enum-alias-preferred p.Mood.GOOD: json",
+        "enum-removed p.Color: source",
+        "oneof-left p.Kept.alone: source",
+        "field-renamed p.Kept.fooBar: source",
+        "field-renamed p.Kept.note: source",
+        "oneof-removed p.Kept.only: source",
+        "oneof-joined p.Kept.size: source",
+        "oneof-joined p.Kept.width: source",
+    ]
+    texts = {one.member: one.text for one in some if one.kind == "type-changed"}
+    assert texts == {
+        "color": "was enum p.Color and is message p.Color",
+        "list": "was map<string, int32> and is repeated string",
+    }
+    alias = one(some, "enum-alias-preferred")
+    assert (alias.before, alias.after) == ("GOOD", "WELL")
+
+
+def test_a_default_that_is_only_written_otherwise_breaks_nobody() -> None:
+    head = 'syntax = "proto2"; package p; enum Grade { LOW = 1; HIGH = 2; }'
+    old = f"{head} message M {{ optional Grade a = 1; optional Grade b = 2 [default = HIGH]; optional int32 c = 3; "
+    new = f"{head} message M {{ optional Grade a = 1 [default = LOW]; optional Grade b = 2 [default = TOP]; "
+    old += "optional bool d = 4 [default = false]; optional int32 e = 5; }"
+    new += "optional int32 c = 3 [default = 0]; optional bool d = 4; optional int32 e = 5 [default = 1]; }"
+    some = changes(compiled({"p.proto": old}), compiled({"p.proto": new.replace("HIGH", "TOP")}))
+    assert told(some) == ["default-changed p.M.e: wire json source", "enum-value-renamed p.Grade.HIGH: json source"]
+
+
+def test_a_new_version_in_another_folder_and_package_is_told_once_for_each_file() -> None:
+    again = {name: text.replace("acme.store.v1", "acme.store.v2") for name, text in BASE.items()}
+    again = {name.replace("/v1/", "/v2/"): text.replace("/v1/types", "/v2/types") for name, text in again.items()}
+    assert told(changes(compiled(BASE), compiled(again))) == [
+        "package-changed acme/store/v1/store.proto: wire source",
+        "package-changed acme/store/v1/types.proto: wire source",
+        "file-moved acme/store/v1/store.proto: source",
+        "file-moved acme/store/v1/types.proto: source",
+    ]
+
+
+def test_what_a_file_that_is_gone_had_is_told_where_it_is_now() -> None:
+    types, calls = "message A { int32 x = 1; }", "service S { rpc G(A) returns (A); }"
+    head = 'syntax = "proto3"; package p;'
+    apart = {"p.proto": f"{head} {types}", "q.proto": f'{head} import "p.proto"; {calls}'}
+    assert told(changes(compiled(apart), compiled({"p.proto": f"{head} {types} {calls}"}))) == [
+        "file-removed q.proto: source",
+        "service-moved p.S: source",
+    ]
+
+
 # --- files --------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
-from installed import ROOT, Installed, build, install
+from installed import ROOT, Installed, build_wheel, install
 from registry_server import Commit, running_registry
 
 PROTO = "proto/acme/store/v1/store.proto"
@@ -113,7 +114,7 @@ class Project:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """An environment with the wheel, and so with the script."""
-    return install(build(ROOT, tmp_path_factory.mktemp("dist"))[0], tmp_path_factory.mktemp("installed"))
+    return install(build_wheel(ROOT, tmp_path_factory.mktemp("dist")), tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +128,10 @@ def stubs(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def begun(home: Path, installed: Installed, stubs: Path) -> Project:
-    """A repository whose stubs are current."""
+@pytest.fixture(scope="module")
+def begun(installed: Installed, stubs: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A repository whose stubs are current, which others are copied from."""
+    home = tmp_path_factory.mktemp("begun")
     made = Project(home, installed)
     (home / "bin").mkdir()
     for name in ("gh", "glab"):
@@ -136,6 +139,7 @@ def begun(home: Path, installed: Installed, stubs: Path) -> Project:
         (home / "bin" / name).chmod(0o755)
     made.git("init", "-q", "--bare", "-b", "main", "origin.git", at=".")
     made.git("clone", "-q", "origin.git", "people", at=".")
+    made.git("remote", "set-url", "origin", "../origin.git")
     subprocess.run(["cp", "-R", f"{stubs}/.", str(home / "people")], check=True)
     made.git("add", "-A")
     made.git("commit", "-qm", "Begin")
@@ -143,16 +147,22 @@ def begun(home: Path, installed: Installed, stubs: Path) -> Project:
     return made
 
 
+def copied(begun: Project, home: Path) -> Project:
+    """The same repository in another folder."""
+    shutil.copytree(begun.home, home, dirs_exist_ok=True)
+    return Project(home, begun.installed)
+
+
 @pytest.fixture
-def project(installed: Installed, stubs: Path, tmp_path: Path) -> Project:
+def project(begun: Project, tmp_path: Path) -> Project:
     """A repository of the test's own."""
-    return begun(tmp_path, installed, stubs)
+    return copied(begun, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def changed(installed: Installed, stubs: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def changed(begun: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A repository after a run on GitHub that found a harmless change. Tests only read it."""
-    made = begun(tmp_path_factory.mktemp("changed"), installed, stubs)
+    made = copied(begun, tmp_path_factory.mktemp("changed"))
     made.edit(PROTO, HARMLESS)
     result = github(made, install=True, options=OPTIONS)
     assert result.returncode == 0, result.stderr
@@ -312,6 +322,18 @@ def test_a_second_night_without_news_adds_no_commit(project: Project) -> None:
     assert "is up to date" in result.stderr
 
 
+def test_from_a_folder_beside_the_stubs_a_second_night_keeps_them(project: Project) -> None:
+    project.edit(PROTO, HARMLESS)
+    project.refresh()
+    script = f"""mkdir -p "ci é" && cd "ci é" && ln -sfn ../proto proto
+        invora-regenerate --out ../gen --approved ../approved-changes.txt --branch {BRANCH} -- {OPTIONS}"""
+    assert project.run(script).returncode == 0
+    project.refresh()
+    result = project.run(script)
+    assert (result.returncode, "is up to date" in result.stderr) == (0, True), result.stderr
+    assert "colour" in project.at_origin(STUB)
+
+
 def test_a_branch_that_conflicts_with_main_is_left_to_people(project: Project) -> None:
     project.edit(PROTO, HARMLESS)
     github(project, options=OPTIONS)
@@ -415,6 +437,8 @@ def test_both_recipes_take_the_same_inputs() -> None:
         (["--branch"], "--branch needs a value"),
         (["--request", "gitea", "--branch", "x"], "--request gitea: write github or gitlab"),
         (["--request", "github"], "--request needs --branch"),
+        (["--branch", "x", "--out", "/srv/gen"], "--out /srv/gen: write it from the working directory on"),
+        (["--branch", "x", "--approved", "/a"], "--approved /a: write it from the working directory on"),
         (["--request", "github", "--branch", "main"], "--branch main is the branch that the request is for"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import subprocess
@@ -16,13 +17,14 @@ from typing import Any
 import grpc
 import pytest
 from door import AsyncDoor, Door
-from foreign import Echo, serving
+from foreign import Echo, packaged, serving
 from gateway import abort
 from shop import PACKAGE, PATH, shop
 
 from invora_grpc import ConfigError, Invora, OutcomeUnknown, RequestError, Retry, Unavailable
 from invora_grpc.aio import AsyncClient
 from invora_grpc.auth import StaticToken
+from invora_grpc.call import bind
 from invora_grpc.catalog import MODULE_NAMES_TAKEN, RPC_NAMES_TAKEN, catalog
 from invora_grpc.client import SyncClient
 from invora_grpc.retry import RetryClass
@@ -105,6 +107,29 @@ def test_a_list_of_the_same_form_as_invoras_is_walked_and_another_is_refused(
     assert [thing.key for thing in door.every(client.acme.store.list.items())] == ["a", "b"]
     with pytest.raises(RequestError, match=r"acme\.store\.search' is no list with pages"):
         door.every(client.acme.store.search.items(key="k"))
+
+
+def test_a_list_may_count_its_items_with_a_plain_number(door: Door, tmp_path: Path) -> None:
+    text = """syntax = "proto3"; package plain;
+      message Page { string cursor = 1; int32 limit = 2; }
+      message Asked { Page pagination = 1; }
+      message Found { repeated Asked items = 1; string next_page_cursor = 2; }
+      service Plain { rpc List(Asked) returns (Found); }"""
+    if "plain_api.client" not in sys.modules:
+        packaged(tmp_path, "plain_api", {"plain.proto": text})
+    module = importlib.import_module("plain_api.client")
+    door.client_class = module.AsyncClient if isinstance(door, AsyncDoor) else module.Client
+    with serving("plain_api") as server:
+        found = bind(next(catalog("plain_api").methods)).response_class
+        server.answers["/plain.Plain/List"] = lambda requests, _: found(
+            items=requests, next_page_cursor="" if requests[0].pagination.cursor else "2"
+        )
+        rpc = door.open(endpoint=server.url).plain.plain.list
+        pages = [
+            (one.pagination.cursor, one.pagination.limit) for one in door.every(rpc.items(pagination={"limit": 7}))
+        ]
+        assert pages == [("", 7), ("2", 7)]
+        assert [one.pagination.limit for one in door.every(rpc.items().limit(1))] == [1]
 
 
 # --- the tree -----------------------------------------------------------------------------------------------------

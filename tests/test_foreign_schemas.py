@@ -1,6 +1,7 @@
-"""Clients of schemas that nobody here wrote: gRPC's own services and Google's, every RPC against an echo server.
+"""Clients of schemas that nobody here wrote: gRPC's own services, Google's and protobuf's, each RPC against an echo.
 
-Their descriptors come out of the packages that bring their stubs, which stay loaded beside the generated ones.
+The descriptors of the first two come out of the packages that bring their stubs, which stay loaded beside the generated
+ones; those of protobuf's unittest protos out of its sources.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from others import protobuf_services
 from values_random import messages
 
 from invora_grpc import to_python
@@ -121,3 +123,30 @@ def test_what_is_read_as_plain_python_can_be_sent_as_it_is(world: World, data: s
     world.server.answers[method.path] = lambda *_: iter([response]) if method.server_streaming else response
     assert call(world, method, [to_python(request)]) == [response]
     assert world.server.calls[-1].requests == [request]
+
+
+@pytest.fixture(scope="module")
+def unittests(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a package with the services of protobuf's tests of itself."""
+    files, wanted = protobuf_services(tmp_path_factory.mktemp("sources"))
+    generated(tmp_path_factory.mktemp("unittests"), "unittest_api", files, wanted)
+    return "unittest_api"
+
+
+@pytest.mark.parametrize("make", DOORS, ids=["sync", "async"])
+def test_the_services_of_protobufs_own_tests_are_called_extensions_included(unittests: str, make: type[Door]) -> None:
+    pb2 = import_module(f"{unittests}.google.protobuf.unittest_no_generic_services_pb2")
+    message = pb2.TestMessage(a=7)
+    message.Extensions[pb2.test_extension] = 8
+    requests = {service.name: message if "no_generic" in service.name else None for service in catalog(unittests)}
+    assert [name.rpartition(".")[2] for name in requests] == ["TestService", "TestService"]
+    door = make()
+    door.client_class = getattr(import_module(f"{unittests}.client"), DOORS[make])
+    with serving(unittests) as server:
+        world = World(server, door, door.open(endpoint=server.url))
+        for method in catalog(unittests).methods:
+            binding, sent = bind(method), requests[method.service]
+            answers = [binding.response_class() if sent is None else sent]
+            assert call(world, method, [binding.request_class() if sent is None else sent]) == answers
+            assert server.calls[-1].path == method.path
+        door.close()

@@ -41,6 +41,12 @@ def protos(tmp_path: Path) -> Path:
     return written(tmp_path / "protos", SOURCES)
 
 
+@pytest.fixture(scope="module")
+def own() -> Input:
+    """Invora's own schema."""
+    return from_protos(ROOT / "proto")
+
+
 def written(folder: Path, sources: dict[str, str]) -> Path:
     for name, text in sources.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +105,14 @@ def test_of_a_workspace_above_the_folder_only_what_is_in_the_folder_is_wanted(tm
     (tmp_path / "buf.yaml").write_text("version: v2\nmodules:\n  - path: proto/a\n  - path: vendor\n")
     source = from_protos(tmp_path / "proto")
     assert source.wanted == ("acme/money.proto", "acme/store.proto"), "what is imported comes along, and no more"
+
+
+def test_a_folder_that_the_workspace_above_it_does_not_know_is_told_as_that(tmp_path: Path) -> None:
+    written(tmp_path / "vendor", {"acme/money.proto": MONEY})
+    written(tmp_path / "mine", {"other/other.proto": OTHER})
+    (tmp_path / "buf.yaml").write_text("version: v2\nmodules:\n  - path: vendor\n")
+    with pytest.raises(ConfigError, match=r"mine' is in no module of .*buf\.yaml"):
+        from_protos(tmp_path / "mine")
 
 
 def test_sources_that_do_not_compile_are_told_with_their_place(protos: Path) -> None:
@@ -200,9 +214,8 @@ def test_imports_of_googles_that_a_source_lacks_are_taken_as_they_are_installed(
     assert installed("google/../google/type/date.proto") is None
 
 
-def test_without_origins_json_invoras_files_are_in_the_same_modules_and_as_sure_as_with_it() -> None:
-    source = from_protos(ROOT / "proto")
-    known = known_origins(source.files)
+def test_without_origins_json_invoras_files_are_in_the_same_modules_and_as_sure_as_with_it(own: Input) -> None:
+    source, known = own, known_origins(own.files)
     for name in source.wanted:
         assert known.folders[name] == source.origins.folders[name]
     assert known.methods == source.origins.methods
@@ -240,8 +253,8 @@ def test_a_service_that_is_listed_and_cannot_be_described_is_not_left_out_in_sil
 # --- generated code -----------------------------------------------------------------------------------------------
 
 
-def test_descriptors_are_read_back_from_generated_code_without_importing_it() -> None:
-    source = from_protos(ROOT / "proto")
+def test_descriptors_are_read_back_from_generated_code_without_importing_it(own: Input) -> None:
+    source = own
     before = set(sys.modules)
     found = {one.name: one for one in descriptors_of(ROOT / "gen/invora_api")}
     assert not {name for name in set(sys.modules) - before if name.endswith("_pb2")}

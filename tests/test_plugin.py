@@ -177,12 +177,21 @@ def test_editions_from_proto2_to_2024_and_optional_fields_are_supported(files: l
     ("parameter", "line"),
     [
         ("package=", "package: '' has no value; write package=…"),
-        ("package=1x", "package: '1x' is no name of a Python package; write a name such as acme_api or acme.api"),
+        ("package=1x", "package: '1x' is no name of a Python package; write it like acme_api or acme.api"),
         (
             "package=a.class",
-            "package: 'a.class' is no name of a Python package; write a name such as acme_api or acme.api",
+            "package: 'a.class' is no name of a Python package; write it like acme_api or acme.api",
         ),
-        ("package=../x", "package: '../x' is no name of a Python package; write a name such as acme_api or acme.api"),
+        ("package=../x", "package: '../x' is no name of a Python package; write it like acme_api or acme.api"),
+        ("package=grpc", "package: 'grpc' would hide the grpc that others import; write it like acme_api or acme.api"),
+        (
+            "package=typing.x",
+            "package: 'typing.x' would hide the typing that others import; write it like acme_api or acme.api",
+        ),
+        (
+            "package=google",
+            "package: 'google' would hide the google that others import; write it like acme_api or acme.api",
+        ),
         ("package=a,package=b", "package: 'b' is 'a' already; give it once"),
         ("parts=client+grcp", "parts: 'grcp' is no part; write some of messages, grpc, client with + between"),
         ("origins=none.json", "origins: 'none.json' cannot be read: No such file or directory; name a JSON file"),
@@ -287,6 +296,15 @@ def test_a_path_that_would_be_code_is_no_code(tmp_path: Path) -> None:
             code = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)]
             assert not any(alias.name == "os" for node in code for alias in node.names)
     assert all(".." not in name and "\n" not in name for name in found)
+
+
+def test_a_file_whose_name_is_not_ascii_is_generated_and_known_by_that_name() -> None:
+    file = FileDescriptorProto(name="größe/日本.proto", syntax="proto3", package="p")
+    file.message_type.add(name="M")
+    file.service.add(name="S").method.add(name="G", input_type=".p.M", output_type=".p.M")
+    found = texts([file], "package=acme_api", [file.name])
+    assert "class M(" in found["acme_api/gr__e/___pb2.pyi"]
+    assert services(found["acme_api/catalog.py"])[0][3] == file.name
 
 
 COMMENTED = {

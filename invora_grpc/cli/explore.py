@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +38,9 @@ class _Asked:
     def index(self) -> Index:
         """The index: made now, or kept from earlier. Raises InvoraError if it cannot be had."""
         if self.source.schema is not None:
-            from invora_grpc.cli.comments import comments_of
             from invora_grpc.cli.indexing import index_of
 
-            return index_of(self.source.schema, comments=comments_of(self.source.content))
+            return index_of(self.source.schema, comments=_comments(self.source.content))
         if not self.served:
             return compiled()
         kept = None if self.refresh else served(self.name)
@@ -50,6 +49,16 @@ class _Asked:
         from invora_grpc.cli.indexing import ask
 
         return ask(self.name, self.target)
+
+
+def _comments(sets: Iterable[bytes]) -> dict[str, str]:
+    """Full name → comment, of FileDescriptorSets that were found to be good before."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+    from invora_grpc.schema.comments import comments_of
+
+    files = (file for data in sets for file in FileDescriptorSet.FromString(data).file)
+    return {name: text for file in files for name, text in comments_of(file).items()}
 
 
 def _looking(command: Any) -> Any:

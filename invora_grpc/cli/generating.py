@@ -6,7 +6,7 @@ was asked for: the list of a check, or the report.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from invora_grpc.cli.options import Target, target_options
 
 if TYPE_CHECKING:
     from invora_grpc.codegen.inputs import Input
+    from invora_grpc.codegen.registry import Fetched
     from invora_grpc.schema.descriptors import Schema
 
 __all__ = ["gen"]
@@ -107,6 +108,12 @@ def gen(
         raise click.UsageError(f"--{'against' if against is not None else 'approved'} needs --report md or json")
     told = None if report is None else _Report(report, against, None if approved is None else Path(approved))
     job = _Job(modules, Path(out), package, check)
+    from invora_grpc.codegen.packages import checked_name
+
+    checked_name(package)  # before a gateway or a registry is asked
+    if name == "registry":
+        found = _fetched(of_source, modules)
+        click.get_current_context().exit(_work(found.source, job, told, found.pin))
     click.get_current_context().exit(_work(_input(name, of_source, modules, target), job, told))
 
 
@@ -133,7 +140,7 @@ def _folder() -> str | None:
 
 
 def _input(source: str, options: dict[str, Any], modules: Sequence[str], target: Target) -> Input:
-    """What the source holds. Raises InvoraError."""
+    """What the source holds that is no registry. Raises InvoraError."""
     from invora_grpc.codegen import inputs
 
     if source == "proto":
@@ -141,13 +148,16 @@ def _input(source: str, options: dict[str, Any], modules: Sequence[str], target:
             return inputs.from_protos(Path(options["proto"] or _folder() or "proto"), modules)
     if source == "image":
         return inputs.from_image(Path(options["image"]), modules)
-    if source == "reflection":
-        return inputs.from_schema(_served(target), modules)
-    from invora_grpc.codegen.registry import HOST, LOCK, from_registry
+    return inputs.from_schema(_served(target), modules)
+
+
+def _fetched(options: dict[str, Any], modules: Sequence[str]) -> Fetched:
+    """What the registry has. Raises InvoraError."""
+    from invora_grpc.codegen.registry import HOST, LOCK, fetched
 
     lock = Path(options["lock_file"] or LOCK)
     with _complaining():
-        return from_registry(modules, lock=lock, renew=options["lock"], host=options["registry"] or HOST)
+        return fetched(modules, lock=lock, renew=options["lock"], host=options["registry"] or HOST)
 
 
 def _served(target: Target) -> Schema:
@@ -165,14 +175,18 @@ def _served(target: Target) -> Schema:
 # --- the work -----------------------------------------------------------------------------------------------------
 
 
-def _work(source: Input, job: _Job, report: _Report | None) -> int:
-    """Generate, tell, and write or compare; the exit code. Nothing is written if anything fails."""
+def _work(source: Input, job: _Job, report: _Report | None, pin: Callable[[], None] = lambda: None) -> int:
+    """Generate, tell, and write or compare; the exit code. Nothing is written if anything fails.
+
+    `pin`: what remembers where the source is from, once the package is there.
+    """
     from invora_grpc.codegen.generation import generated, install, stale
 
     with _complaining(), generated(source, job.package) as fresh:
         told = None if report is None else _told(source, job, report)
         lines = list(stale(fresh, job.out, source, job.package)) if job.check else []
         done = None if job.check else install(fresh, job.out, job.package)
+    pin()
     if told is not None:
         click.echo(told.text)
     if done is not None:

@@ -105,8 +105,7 @@ def _told(service: Service, comments: Mapping[str, str]) -> Service:
 
 
 def _types(schema: Schema) -> Iterator[Descriptor | EnumDescriptor]:
-    for name in sorted(schema.pool.files):
-        file = schema.pool.pool.FindFileByName(name)
+    for _, file in sorted(schema.pool.linked.items()):
         yield from types_of(file.message_types_by_name.values())
         yield from file.enum_types_by_name.values()
 

@@ -6,7 +6,6 @@ The compiler runs as a process of its own. What it makes is read like any other 
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from invora_grpc.codegen.buf import search_path
 from invora_grpc.codegen.googleapis import bundled
 from invora_grpc.errors import one_line
 from invora_grpc.schema.descriptors import Schema
@@ -77,8 +77,7 @@ def _inputs(paths: Iterable[str]) -> tuple[list[Path], list[str]]:
 
 def _tool(name: str) -> str | None:
     """A program, of this interpreter's environment first."""
-    folders = (str(Path(sys.executable).parent), os.environ.get("PATH", ""))
-    return shutil.which(name, path=os.pathsep.join(folders))
+    return shutil.which(name, path=search_path())
 
 
 def _protoc() -> list[str] | None:

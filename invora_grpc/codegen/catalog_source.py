@@ -11,9 +11,9 @@ from google.protobuf import descriptor_pb2
 
 from invora_grpc.catalog import RPC_NAMES_TAKEN, attribute
 from invora_grpc.codegen.origins import Origins
-from invora_grpc.codegen.schema import comment
 from invora_grpc.codegen.stub_text import free
 from invora_grpc.schema.annotations import http_rule, scope
+from invora_grpc.schema.comments import comment
 
 _PREAMBLE = '''"""Every service and method of the schema, as literals.
 

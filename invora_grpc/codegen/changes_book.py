@@ -88,8 +88,13 @@ class Book:
         return next((new for new, old in self.formerly.items() if old == file), file)
 
     def names_before(self, name: str) -> str:
-        """What a type or service was called before that has this name after."""
+        """What a type, service or file was called before that has this name after."""
         return self.formerly.get(name, name)
+
+    def repackaged(self, before: str, after: str) -> bool:
+        """Whether two paths are of one file, moved or not, of which is said that its package is another one now."""
+        packages = self.before.files[before].package, self.after.files[after].package
+        return self.names_before(after) == before and packages[0] != packages[1]
 
     def pair(self, before: str, after: str) -> None:
         """Note that two names are of one thing."""

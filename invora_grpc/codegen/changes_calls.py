@@ -26,13 +26,14 @@ _UNSURE = "documented"
 def compare_files(book: Book) -> None:
     """Files of both sides; what is in them is compared elsewhere."""
     moved = _moved_files(book)
+    for name, goal in moved.items():
+        book.pair(name, goal)
     for name, file in book.before.files.items():
         place = Place(name)
         after = book.after.files.get(moved.get(name, name))
         if after is None:
             book.say("file-removed", name, place)
             continue
-        book.pair(name, after.name)
         if after.name != name:
             book.say("file-moved", name, Place(after.name), name, after.name)
         _file(book, file, after)
@@ -70,11 +71,12 @@ def _file(book: Book, before: File, after: File) -> None:
         book.say("package-changed", symbol, place, before.package, after.package)
     if before.syntax != after.syntax:
         book.say("syntax-changed", symbol, place, before.syntax, after.syntax)
-    for one in sorted(before.public - after.public):
+    public, imported = (frozenset(map(book.names_before, names)) for names in (after.public, after.imports))
+    for one in sorted(before.public - public):
         book.say("public-import-removed", symbol, place, one)
-    for one in sorted(before.imports - after.imports - before.public):
+    for one in sorted(before.imports - imported - before.public):
         book.say("import-removed", symbol, place, one)
-    for one in sorted(after.imports - before.imports):
+    for one in sorted(after.imports - frozenset(map(book.formerly_of, before.imports))):
         book.say("import-added", symbol, place, "", one)
     book.common(symbol, place, before, after, "FileOptions")
 
@@ -131,12 +133,11 @@ def compare_services(book: Book) -> None:
 def _service(book: Book, before: Service, after: Service) -> None:
     place = Place(after.file, before.full)
     book.pair(before.full, after.full)
-    files = book.before.files[before.file], book.after.files[after.file]
-    repackaged = files[0].name == files[1].name and files[0].package != files[1].package
     if before.full != after.full:
-        if not repackaged or before.full.rpartition(".")[2] != after.full.rpartition(".")[2]:
+        simple = [one.full.rpartition(".")[2] for one in (before, after)]
+        if simple[0] != simple[1] or not book.repackaged(before.file, after.file):
             book.say("service-renamed", before.full, place, before.full, after.full)
-    elif before.file in book.after.files and before.file != after.file:
+    elif book.formerly_of(before.file) != after.file:
         book.say("service-moved", before.full, place, before.file, after.file)
     book.common(before.full, place, before, after, "ServiceOptions")
     book.comments(before.full, place, before.comment, after.comment)

@@ -41,7 +41,8 @@ _CARDINALITY: Final = _NEW_NUMBERS | {
     *("cardinality-changed", "required-changed", "presence-changed", "oneof-joined", "oneof-left", "type-changed")
 }
 _TYPE: Final = _NEW_NUMBERS | {
-    *("type-changed", "encoding-changed", "message-renamed", "enum-renamed", "package-changed", "cardinality-changed")
+    *("type-changed", "encoding-changed", "message-renamed", "enum-renamed", "package-changed", "cardinality-changed"),
+    "field-renamed",  # of a map, whose entries are of another type then
 }
 _FIELD_GONE: Final = frozenset({"field-removed", "field-renumbered", "field-renamed"})
 _VALUE_GONE: Final = frozenset({"enum-value-removed", "enum-value-renumbered"})

@@ -1,6 +1,6 @@
 """Kinds of change: what each is called, whom it breaks, what the reviewer is told and can do about it.
 
-Plain data, and the words for it. Nothing here looks at a descriptor; that is `changes_rules`.
+Plain data, and the words for it. Nothing here looks at a descriptor; `changes_types` and `changes_calls` do.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "oneof-joined": Kind(
             (WIRE, SOURCE),
             "was in no oneof and is in {after}",
-            "Setting it clears the others now, and of two that an old peer sets one is lost: use a new field.",
+            "Setting it clears the others now. If an old peer sets two of them, one is lost: then use a new field.",
         ),
         "oneof-left": Kind(
             (WIRE, SOURCE),
@@ -243,7 +243,13 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "enum-value-renamed": Kind(
             (JSON, SOURCE),
             "is called {after} now, with the same number",
-            "Keep the old name as an alias (allow_alias) until nobody uses it.",
+            "Keep the old name as an alias (allow_alias), in front of the new one, until nobody uses it.",
+        ),
+        "enum-alias-preferred": Kind(
+            (JSON,),
+            "has {after} before it, a new name of its number: this is what is written in JSON now, and old readers do "
+            "not know it",
+            "Put the new name behind the old one until nobody reads with the old version.",
         ),
         "enum-value-renumbered": Kind(
             (WIRE,),

@@ -7,7 +7,7 @@ a descriptor pool, so that two versions of the same file never meet, and nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -15,9 +15,10 @@ from typing import Any, Final
 from google.protobuf import descriptor_pb2
 
 from invora_grpc.codegen.changes_options import Features, features_of, inherited, options_of
+from invora_grpc.codegen.changes_ranges import Reserved, reserved
 from invora_grpc.schema.annotations import SCOPE_EXTENSION, http_rule, scope
 
-__all__ = ["Enum", "Field", "File", "Message", "Oneof", "Reserved", "Rpc", "Service", "Side", "Value"]
+__all__ = ["Enum", "Field", "File", "Message", "Oneof", "Rpc", "Service", "Side", "Value"]
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS: Final[Mapping[int, str]] = {
@@ -30,24 +31,6 @@ _FIELDS, _NESTED, _NESTED_ENUMS, _NESTED_EXTENSIONS, _ONEOFS, _VALUES, _RPCS = 2
 
 Comments = Mapping[tuple[int, ...], str]
 Options = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """Numbers and names that nothing may have."""
-
-    numbers: frozenset[tuple[int, int]]
-    """First and last number, both included."""
-    names: frozenset[str]
-
-    def holds(self, number: int) -> bool:
-        """Whether a number is reserved."""
-        return any(first <= number <= last for first, last in self.numbers)
-
-    def lacks(self, other: Reserved) -> tuple[str, ...]:
-        """What of `other` is not reserved here, as words."""
-        gone = _without(_merged(other.numbers), _merged(self.numbers))
-        return (*(_range(*one) for one in gone), *sorted(other.names - self.names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +200,17 @@ class Side:
         """All RPCs, by "package.Service/Method"."""
         return {rpc.full: rpc for service in self.services.values() for rpc in service.rpcs.values()}
 
+    def default(self, one: Field) -> object:
+        """What a field reads as that is not set. An enum's value is told by its number."""
+        if one.type == "enum" and one.refers in self.enums:
+            values = self.enums[one.refers].values
+            first = next(iter(values.values()), None)
+            found = values.get(one.default, None if one.default else first)
+            return one.default if found is None else found.number
+        if one.type in ("string", "bytes") or one.default:
+            return one.default
+        return "false" if one.type == "bool" else "0"
+
     def users(self, type_name: str) -> tuple[str, ...]:
         """The RPCs in whose request or response a message or enum can travel, sorted."""
         seen, waiting = {type_name}, [type_name]
@@ -310,8 +304,8 @@ class _Reader:
             self._file.name,
             fields,
             oneofs,
-            _reserved(((one.start, one.end - 1) for one in message.reserved_range), message.reserved_name),
-            _reserved(((one.start, one.end - 1) for one in message.extension_range), ()),
+            reserved(((one.start, one.end - 1) for one in message.reserved_range), message.reserved_name),
+            reserved(((one.start, one.end - 1) for one in message.extension_range), ()),
             message.options.message_set_wire_format,
             features.json_format,
             message.options.deprecated,
@@ -385,7 +379,7 @@ class _Reader:
                 full,
                 self._file.name,
                 values,
-                _reserved(((one.start, one.end) for one in enum.reserved_range), enum.reserved_name),
+                reserved(((one.start, one.end) for one in enum.reserved_range), enum.reserved_name),
                 features.closed,
                 features.json_format,
                 enum.options.deprecated,
@@ -472,34 +466,3 @@ def _streaming(one: descriptor_pb2.MethodDescriptorProto) -> str:
     if one.client_streaming:
         return "bidirectional streaming" if one.server_streaming else "client streaming"
     return "server streaming" if one.server_streaming else "unary"
-
-
-def _reserved(numbers: Iterable[tuple[int, int]], names: Iterable[str]) -> Reserved:
-    return Reserved(frozenset(numbers), frozenset(names))
-
-
-def _merged(ranges: Iterable[tuple[int, int]]) -> Sequence[tuple[int, int]]:
-    """The same numbers, with ranges that touch made one."""
-    found: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(last, found[-1][1]))
-        else:
-            found.append((first, last))
-    return found
-
-
-def _without(ranges: Iterable[tuple[int, int]], others: Sequence[tuple[int, int]]) -> Iterable[tuple[int, int]]:
-    """The numbers of some ranges that are not in others, which are in order."""
-    for first, last in ranges:
-        for low, high in others:
-            if first <= high and low <= last:
-                if first < low:
-                    yield first, low - 1
-                first = high + 1
-        if first <= last:
-            yield first, last
-
-
-def _range(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first} to {last}"

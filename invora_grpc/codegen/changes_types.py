@@ -10,7 +10,8 @@ from collections.abc import Container, Iterable, Mapping
 
 from invora_grpc.codegen.changes_book import Book, Place
 from invora_grpc.codegen.changes_kinds import Breaks
-from invora_grpc.codegen.changes_model import Enum, Field, Message, Reserved, Value
+from invora_grpc.codegen.changes_model import Enum, Field, Message, Value
+from invora_grpc.codegen.changes_ranges import Reserved
 from invora_grpc.codegen.changes_shapes import of_cardinality
 
 __all__ = ["compare_enums", "compare_extensions", "compare_messages"]
@@ -98,9 +99,9 @@ def _whereabouts(book: Book, what: str, before: Message | Enum, after: Message |
 
 def _follows(book: Book, before: Message | Enum | Field, after: Message | Enum | Field) -> bool:
     """Whether another full name just follows from the other package of a file."""
-    files = book.before.files[before.file], book.after.files[after.file]
-    moved = f"{files[1].package}{before.full.removeprefix(files[0].package)}".lstrip(".")
-    return files[0].name == files[1].name and files[0].package != files[1].package and moved == after.full
+    packages = book.before.files[before.file].package, book.after.files[after.file].package
+    moved = f"{packages[1]}.{before.full.removeprefix(packages[0]).lstrip('.')}".lstrip(".")
+    return book.repackaged(before.file, after.file) and moved == after.full
 
 
 def _has_moved(book: Book, before: str, after: str) -> bool:
@@ -149,7 +150,8 @@ def _fields(book: Book, before: Message, after: Message) -> None:
         now = after.fields[kept[name]]
         book.pair(one.full, now.full)
         if now.name != name:
-            book.say("field-renamed", one.full, place, name, now.name)
+            kept_json = one.json is not None and one.json == now.json
+            book.say("field-renamed", one.full, place, name, now.name, breaks=(Breaks.SOURCE,) if kept_json else None)
         if now.number != one.number:
             holder = numbers.get(now.number)
             taken = f", which was that of {holder.name}" if holder is not None else ""
@@ -186,10 +188,10 @@ def _field(book: Book, before: Field, after: Field, place: Place) -> None:
     """All about a field but its name and number."""
     symbol = before.full
     if who := book.shapes.of_types(before, after):
-        book.say("type-changed", symbol, place, before.words, after.words, breaks=who)
+        book.say("type-changed", symbol, place, *_types(before, after), breaks=who)
     _cardinality(book, before, after, place)
     for kind, values in (
-        ("default-changed", (before.default, after.default)),
+        ("default-changed", _defaults(book, before, after)),
         ("json-name-changed", _json_names(before, after)),
         (
             "encoding-changed",
@@ -203,6 +205,21 @@ def _field(book: Book, before: Field, after: Field, place: Place) -> None:
             book.say(kind, symbol, place, *values)
     book.common(symbol, place, before, after, "FieldOptions")
     book.comments(symbol, place, before.comment, after.comment)
+
+
+def _types(before: Field, after: Field) -> tuple[str, str]:
+    """What the types of two fields are called. A map is one of many by itself, others say so."""
+    words = (before.shape, after.shape) if "map" in (before.type, after.type) else (before.words, after.words)
+    if words[0] == words[1]:  # a message in the place of an enum
+        return f"{before.type} {words[0]}", f"{after.type} {words[1]}"
+    return words
+
+
+def _defaults(book: Book, before: Field, after: Field) -> tuple[str, str]:
+    """Two defaults; the same ones if both mean one value, which may be that of a field without default."""
+    if before.default == after.default or book.before.default(before) == book.after.default(after):
+        return "", ""
+    return before.default, after.default
 
 
 def _same_frame(before: Field, after: Field) -> bool:
@@ -259,7 +276,17 @@ def _oneofs(book: Book, before: Message, after: Message) -> None:
     for one, now_field in _pairs(book, before, after):
         if called.get(one.oneof, one.oneof) != now_field.oneof:
             place = Place(after.file, type=before.full, member=one.name)
-            book.say("oneof-left" if one.oneof else "oneof-joined", one.full, place, one.oneof, now_field.oneof)
+            alone = not _others(book, before, after, one, now_field)
+            who = (Breaks.SOURCE,) if alone else None
+            kind = "oneof-left" if one.oneof else "oneof-joined"
+            book.say(kind, one.full, place, one.oneof, now_field.oneof, breaks=who)
+
+
+def _others(book: Book, before: Message, after: Message, one: Field, now: Field) -> bool:
+    """Whether a field shared a oneof, or shares one now, with a field that is on both sides: both can be set in one."""
+    pairs = [pair for pair in _pairs(book, before, after) if pair != (one, now)]
+    old = bool(one.oneof) and any(was.oneof == one.oneof for was, _ in pairs)
+    return old or (bool(now.oneof) and any(other.oneof == now.oneof for _, other in pairs))
 
 
 def _pairs(book: Book, before: Message, after: Message) -> Iterable[tuple[Field, Field]]:
@@ -325,6 +352,7 @@ def _values(book: Book, before: Enum, after: Enum) -> None:
     for name, one in after.values.items():
         if name not in kept.values():
             _new_value(book, one, before, after, kept)
+    _preferred(book, before, after, kept)
 
 
 def _new_value(book: Book, one: Value, before: Enum, after: Enum, kept: Mapping[str, str]) -> None:
@@ -335,6 +363,16 @@ def _new_value(book: Book, one: Value, before: Enum, after: Enum, kept: Mapping[
     place = Place(after.file, type=before.full, member=one.name)
     kind = "enum-value-added" if alias else "enum-number-reused"
     book.say(kind, one.full, place, "" if alias else holders[0].name, _told_value(one))
+
+
+def _preferred(book: Book, before: Enum, after: Enum, kept: Mapping[str, str]) -> None:
+    """Of the names of one number, JSON gets the first. A new one there is not known to old readers."""
+    firsts = {one.number: one.name for one in reversed(list(after.values.values()))}
+    for one in {one.number: one for one in reversed(list(before.values.values()))}.values():
+        first, now = firsts.get(one.number), after.values.get(kept.get(one.name, ""))
+        if first is not None and first not in kept.values() and now is not None and now.number == one.number:
+            place = Place(after.file, type=before.full, member=one.name)
+            book.say("enum-alias-preferred", one.full, place, one.name, first)
 
 
 def _followed_values(before: Enum, after: Enum) -> dict[str, str]:

@@ -9,22 +9,25 @@ import io
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from invora_grpc.codegen.embedded import catalog_rows, descriptors_of
-from invora_grpc.codegen.generation import package_folder
 from invora_grpc.codegen.inputs import Input, from_image, from_protos, known_origins
 from invora_grpc.codegen.origins import Origins
+from invora_grpc.codegen.packages import package_folder
 from invora_grpc.errors import ConfigError, one_line
+from invora_grpc.schema.files import DescriptorError
 
 __all__ = ["Earlier", "earlier"]
 
 _ROW_MODULE, _ROW_FILE, _ROW_ORIGIN, _ROW_METHODS = 1, 3, 4, 6
 _METHOD_NAME, _METHOD_ORIGIN = 0, 7
+_HINT: Final = "name an image, a folder or a git commit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +49,20 @@ def earlier(against: str | None, out: Path, package: str, now: Origins) -> Earli
         return _packaged(package_folder(out, package), now)
     path = Path(against)
     if path.is_file():
-        return _given(from_image(path))
+        return _given(from_image, path)
     if path.is_dir():
         for folder in (package_folder(path, package), path):
             if next(folder.rglob("*_pb2.py"), None) is not None:
                 return _packaged(folder, now)
-        return _given(from_protos(path))
+        return _given(from_protos, path)
     return _committed(against, package_folder(out, package), now)
 
 
-def _given(source: Input) -> Earlier:
+def _given(read: Callable[[Path], Input], path: Path) -> Earlier:
+    try:
+        source = read(path)
+    except (ConfigError, DescriptorError) as error:
+        raise ConfigError("against", str(path), _HINT, f"cannot be compared with: {error}") from None
     return Earlier(source.files, source.origins)
 
 
@@ -75,10 +82,9 @@ def _packaged(folder: Path, now: Origins) -> Earlier:
 
 def _committed(commit: str, folder: Path, now: Origins) -> Earlier:
     """The schema of the package at a commit of the working directory's repository."""
-    hint = "name an image, a folder or a git commit"
     top = _git("rev-parse", "--show-toplevel")
     if top is None or _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}") is None:
-        raise ConfigError("against", commit, hint, "is no file, no folder, and no commit here")
+        raise ConfigError("against", commit, _HINT, "is no file, no folder, and no commit here")
     root = Path(top.decode().strip()).resolve()
     if not folder.resolve().is_relative_to(root):
         raise ConfigError("against", commit, f"choose an --out below {root}", "is a commit, and --out is not in git")

@@ -15,6 +15,7 @@ from typing import Any, Final
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import DecodeError
 
+from invora_grpc.codegen.packages import own_files
 from invora_grpc.errors import ConfigError
 from invora_grpc.schema.files import ordered
 
@@ -31,7 +32,7 @@ def descriptors_of(package: Path) -> list[FileDescriptorProto]:
     Installed files of Google's that they import come along. Raises ConfigError for a module that cannot be read.
     """
     found = {}
-    for path in sorted(package.rglob("*_pb2.py")):
+    for path in own_files(package, "*_pb2.py"):
         file = _embedded(path)
         if file is not None:
             found[file.name] = file

@@ -81,7 +81,9 @@ def from_protos(folder: Path, modules: Sequence[str] = ()) -> Input:
     root = next((each for each in (folder, folder.absolute().parent) if (each / "buf.yaml").is_file()), None)
     files, targets = _by_protoc(folder) if root is None else _by_buf(root, folder)
     if not targets:
-        raise ConfigError("proto", str(folder), "name a folder of .proto files", "holds no .proto file")
+        foreign = root is not None and next(folder.rglob("*.proto"), None) is not None
+        problem = f"is in no module of {root}/buf.yaml" if foreign else "holds no .proto file"
+        raise ConfigError("proto", str(folder), "name a folder of .proto files", problem)
     own = (folder / "origins.json").is_file()
     return from_files(files, Origins.load(folder) if own else known_origins(files), modules, targets)
 

@@ -31,7 +31,7 @@ _PATHS: Mapping[int, Callable[[str], _File]] = {
 """The fields of a file that hold paths, by number."""
 _FIRST_MESSAGE = 4
 """The number of the first field whose place a module tells; those with lower numbers come before it."""
-_DESCRIPTOR = re.compile(r"AddSerializedFile\((b'(?:[^'\\]|\\.)*')\)")
+_DESCRIPTOR = re.compile(r"AddSerializedFile\((b'.*')\)$", re.MULTILINE)
 _OFFSET = re.compile(r"^(  _globals\['\w+'\]\._serialized_(?:start|end)=)(\d+)$", re.MULTILINE)
 
 
@@ -77,6 +77,7 @@ def _moved(file: _File, new: Mapping[str, str]) -> _File:
     moved.name = new.get(file.name, file.name)
     moved.dependency[:] = [new.get(name, name) for name in file.dependency]
     moved.option_dependency[:] = [new.get(name, name) for name in file.option_dependency]
+    moved.ClearField("source_code_info")  # half of all bytes, and of no use for Python
     if moved.edition >= descriptor_pb2.EDITION_2024:
         features = moved.options.features
         features.enforce_naming_style = descriptor_pb2.FeatureSet.STYLE_LEGACY

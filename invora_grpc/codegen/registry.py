@@ -25,7 +25,18 @@ from invora_grpc.codegen.inputs import Input, files_of, from_files
 from invora_grpc.codegen.origins import Origins
 from invora_grpc.errors import ConfigError, InvoraError, closest, one_line
 
-__all__ = ["HOST", "LOCK", "MODULES", "Pin", "RegistryError", "from_registry", "pins_of", "render"]
+__all__ = [
+    "HOST",
+    "LOCK",
+    "MODULES",
+    "Fetched",
+    "Pin",
+    "RegistryError",
+    "fetched",
+    "from_registry",
+    "pins_of",
+    "render",
+]
 
 HOST: Final = "buf.build"
 """The registry that publishes the schema."""
@@ -93,13 +104,35 @@ class Pin:
     """What buf checks the content against: `b5:` and hexadecimal digits."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Modules as they came from the registry, and the pins of what came."""
+
+    source: Input
+    lock: Path
+    pins: tuple[Pin, ...]
+    """The new pins; none if those in the lock were used."""
+
+    def pin(self) -> None:
+        """Write the new pins into the lock, if there are any. Raises ConfigError."""
+        if self.pins:
+            _write(self.lock, pins_of(self.lock), self.pins)
+
+
 def from_registry(modules: Sequence[str] = (), *, lock: Path = LOCK, renew: bool = False, host: str = HOST) -> Input:
+    """What `fetched` gives, with its pins written. Raises as that."""
+    found = fetched(modules, lock=lock, renew=renew, host=host)
+    found.pin()
+    return found.source
+
+
+def fetched(modules: Sequence[str] = (), *, lock: Path = LOCK, renew: bool = False, host: str = HOST) -> Fetched:
     """Read modules from the registry at the commits that `lock` pins; all of MODULES if none is named.
 
     A module is one of MODULES, or anybody's as `owner/name` or `host/owner/name`. With `renew` the newest commits are
-    taken instead, and written into `lock` once they were built: these modules, what they need, and nothing else unless
-    a buf.yaml beside the lock says that it is a workspace's. With pins whose content is in buf's cache, nothing is
-    asked of the network.
+    taken instead, and are to be written into `lock`: these modules, what they need, and nothing else unless a buf.yaml
+    beside the lock says that it is a workspace's. With pins whose content is in buf's cache, nothing is asked of the
+    network. Nothing is written here.
 
     Raises ConfigError for an unknown module, a missing pin or a lock that cannot be read, and RegistryError for what
     buf reports.
@@ -127,9 +160,7 @@ def from_registry(modules: Sequence[str] = (), *, lock: Path = LOCK, renew: bool
             if renew:
                 _buf(workspace, "dep", "update")
             found = _build(workspace, wanted)
-        if renew:
-            _write(lock, known, pins_of(workspace / "buf.lock"))
-    return found
+        return Fetched(found, lock, pins_of(workspace / "buf.lock") if renew else ())
 
 
 def pins_of(lock: Path) -> tuple[Pin, ...]:
@@ -243,16 +274,16 @@ def _write(lock: Path, before: Sequence[Pin], now: Sequence[Pin]) -> None:
     """Write the pins. A lock that belongs to a workspace of buf keeps the pins that are not ours to move."""
     named = {pin.module for pin in now}
     kept = [pin for pin in before if pin.module not in named] if lock.with_name("buf.yaml").is_file() else []
-    lock.parent.mkdir(parents=True, exist_ok=True)
     beside = lock.with_name(f".{lock.name}.{os.getpid()}")
     try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
         beside.write_text(render([*kept, *now]), "utf-8")
         beside.replace(lock)
     except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise ConfigError(
-            "lock", str(lock), "name a file that can be written", f"({error.__class__.__name__})"
-        ) from None
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        problem = f"cannot be written: {error.strerror or error}"
+        raise ConfigError("lock", str(lock), "name a file that can be written", problem) from None
 
 
 @contextlib.contextmanager

@@ -5,11 +5,9 @@ Descriptors live in a pool of the run's own, so that generating does not depend 
 
 from __future__ import annotations
 
-import inspect
 import keyword
 import re
-import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf import descriptor_pb2
@@ -20,11 +18,10 @@ from google.protobuf.message import Message
 from invora_grpc.catalog import python_path
 from invora_grpc.codegen.stub_text import free, is_importable
 from invora_grpc.errors import SchemaError, one_line, shown
+from invora_grpc.schema.comments import comments_of
 from invora_grpc.schema.files import camel_case, fields_of
 
 _File = descriptor_pb2.FileDescriptorProto
-_FILE_MESSAGES, _FILE_ENUMS, _FILE_EXTENSIONS = 4, 5, 7  # field numbers: the steps of a comment's path
-_FIELDS, _MESSAGES, _ENUMS, _EXTENSIONS, _VALUES = 2, 3, 4, 6, 2
 _REPLACED = re.compile(r"[^\w/]", re.ASCII)
 """Characters that `python_path` replaces."""
 _MESSAGE_NAMES = frozenset(dir(Message))
@@ -53,19 +50,6 @@ def as_written(file: _File) -> _File:
         if field.json_name == camel_case(field.name):
             field.ClearField("json_name")
     return written
-
-
-def comment(location: descriptor_pb2.SourceCodeInfo.Location) -> str:
-    """What the source says of an element, in front of it and behind it; "" where there is nothing.
-
-    Indentation within the comment stays; control characters, which no Python source may have, go.
-    """
-    return "\n\n".join(filter(None, map(_plain, (location.leading_comments, location.trailing_comments))))
-
-
-def _plain(text: str) -> str:
-    kept = "".join(c for c in text.expandtabs(4) if c == "\n" or unicodedata.category(c) not in ("Cc", "Zl", "Zp"))
-    return inspect.cleandoc("\n" + kept).strip()
 
 
 def python_name(element: Descriptor | EnumDescriptor) -> str:
@@ -113,14 +97,15 @@ class Schema:
         self.files = tuple(map(as_written, files))
         """All files, as `as_written` has them."""
         self._pool = DescriptorPool()
+        self._linked: dict[str, FileDescriptor] = {}
         self._comments: dict[str, str] = {}
         self._inputs: dict[str, Mapping[str, str]] = {}
         for file in self.files:
             try:
-                self._pool.AddSerializedFile(file.SerializeToString())
+                self._linked[file.name] = self._pool.AddSerializedFile(file.SerializeToString())
             except TypeError as error:
                 raise SchemaError(f"{shown(file.name)}: {one_line(str(error))}") from None
-            self._comments.update(_comments(file))
+            self._comments.update(comments_of(file))
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -142,7 +127,7 @@ class Schema:
 
     def file(self, name: str) -> FileDescriptor:
         """A file by its path."""
-        return self._pool.FindFileByName(name)
+        return self._linked[name]  # the pool itself finds no file whose path is not ASCII
 
     def extensions(self, message: Descriptor) -> list[FieldDescriptor]:
         """All extensions of a message that the files define."""
@@ -197,50 +182,3 @@ def _input_names(file: FileDescriptor) -> dict[str, str]:
         level = [nested for thing in outer for nested in thing.nested_types]
         level += [enum for thing in outer for enum in thing.enum_types]
     return names
-
-
-def _comments(file: _File) -> Iterator[tuple[str, str]]:
-    locations = file.source_code_info.location
-    said = {tuple(at.path): text for at in locations if (text := comment(at))}
-    if not said:
-        return
-    head = f"{file.package}." if file.package else ""
-    for path, name in _elements(file, head):
-        if path in said:
-            yield name, said[path]
-
-
-def _elements(file: _File, head: str) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Path and full name of every message, field, enum and value of a file. Values are named below their enum here."""
-    yield from _of_enums(file.enum_type, (_FILE_ENUMS,), head)
-    yield from _of_messages(file.message_type, (_FILE_MESSAGES,), head)
-    yield from _of_fields(file.extension, (_FILE_EXTENSIONS,), head)
-
-
-def _of_messages(
-    messages: Iterable[descriptor_pb2.DescriptorProto], at: tuple[int, ...], head: str
-) -> Iterator[tuple[tuple[int, ...], str]]:
-    for index, message in enumerate(messages):
-        path, name = (*at, index), head + message.name
-        yield path, name
-        yield from _of_fields(message.field, (*path, _FIELDS), f"{name}.")
-        yield from _of_fields(message.extension, (*path, _EXTENSIONS), f"{name}.")
-        yield from _of_enums(message.enum_type, (*path, _ENUMS), f"{name}.")
-        yield from _of_messages(message.nested_type, (*path, _MESSAGES), f"{name}.")
-
-
-def _of_fields(
-    fields: Iterable[descriptor_pb2.FieldDescriptorProto], at: tuple[int, ...], head: str
-) -> Iterator[tuple[tuple[int, ...], str]]:
-    for index, field in enumerate(fields):
-        yield (*at, index), head + field.name
-
-
-def _of_enums(
-    enums: Iterable[descriptor_pb2.EnumDescriptorProto], at: tuple[int, ...], head: str
-) -> Iterator[tuple[tuple[int, ...], str]]:
-    for index, enum in enumerate(enums):
-        path, name = (*at, index), head + enum.name
-        yield path, name
-        for number, value in enumerate(enum.value):
-            yield (*path, _VALUES, number), f"{name}.{value.name}"

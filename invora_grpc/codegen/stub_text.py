@@ -8,6 +8,7 @@ from __future__ import annotations
 import keyword
 import textwrap
 from collections.abc import Collection, Iterable
+from functools import cache
 
 _WIDTH = 120
 _STANDARD = ("abc", "builtins", "collections", "datetime", "decimal", "typing", "uuid")
@@ -20,6 +21,7 @@ def free(name: str, taken: Collection[str]) -> str:
     return name
 
 
+@cache
 def is_importable(module: str) -> bool:
     """Whether an import statement can name the module."""
     return all(part.isidentifier() and not keyword.iskeyword(part) for part in module.split("."))

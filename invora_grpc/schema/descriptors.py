@@ -67,8 +67,8 @@ class Schema:
         """The services that can be called, by full name."""
         found = {}
         for name in self.files.files:
-            if name in self.pool.files:
-                for service in self.pool.pool.FindFileByName(name).services_by_name.values():
+            if name in self.pool.linked:
+                for service in self.pool.linked[name].services_by_name.values():
                     found[service.full_name] = self._service(service)
         return MappingProxyType(found)
 

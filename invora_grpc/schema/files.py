@@ -290,14 +290,8 @@ def references(file: File) -> Iterator[tuple[str, bool]]:
 
 def camel_case(name: str) -> str:
     """protoc's default JSON name: underscores go, and the letter after each is raised."""
-    result, raise_next = [], False
-    for character in name:
-        if character == "_":
-            raise_next = True
-        else:
-            result.append(character.upper() if raise_next else character)
-            raise_next = False
-    return "".join(result)
+    first, *others = name.split("_")
+    return first + "".join(part[:1].upper() + part[1:] for part in others)
 
 
 def fields_of(part: File | descriptor_pb2.DescriptorProto) -> Iterator[descriptor_pb2.FieldDescriptorProto]:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 
 from invora_grpc.errors import one_line
 from invora_grpc.schema.files import File, FileSet, definitions, ordered, references
@@ -39,12 +40,18 @@ class Pool:
     """A private pool, and what is wrong with what is, or is not, in it."""
 
     pool: descriptor_pool.DescriptorPool
-    files: frozenset[str]
-    """The names of the files in the pool, under which they were given."""
+    linked: Mapping[str, FileDescriptor]
+    """The files in the pool, by the names under which they were given: it does not find those with other letters than
+    ASCII's."""
     problems: Mapping[str, str]
     """File name → why it is not in the pool."""
     stand_ins: frozenset[str]
     """Full names of types that nobody defined, and that are in the pool as empty ones."""
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The names of the files in the pool."""
+        return frozenset(self.linked)
 
 
 def pooled(files: FileSet) -> Pool:
@@ -53,7 +60,7 @@ def pooled(files: FileSet) -> Pool:
     filling.fill()
     return Pool(
         filling.pool,
-        frozenset(filling.added.intersection(files.files)),
+        MappingProxyType({name: file for name, file in filling.added.items() if name in files.files}),
         MappingProxyType(filling.problems),
         frozenset(filling.stand_ins),
     )
@@ -65,7 +72,7 @@ class _Filling:
         self.problems = dict(files.problems)
         self.stand_ins: dict[str, File] = {}
         """Symbol that nobody defines → the file that was made for it."""
-        self.added: set[str] = set()
+        self.added: dict[str, FileDescriptor] = {}
         self._files = _with_bundled(files.files)
         self._homes: dict[str, str] = {}
         """Symbol → the file that defines it."""
@@ -131,12 +138,9 @@ class _Filling:
             self.problems[name] = one_line(why, 300)
             return
         try:
-            self.pool.Add(file)
-            self.pool.FindFileByName(name)
+            self.added[name] = self.pool.AddSerializedFile(file.SerializeToString())
         except (TypeError, KeyError, ValueError, RecursionError) as error:
             self.problems[name] = f"is no valid descriptor: {one_line(str(error), 300)}"
-        else:
-            self.added.add(name)
 
 
 def _empty(name: str, symbol: str, is_enum: bool) -> File:
