@@ -191,7 +191,7 @@ def test_the_pins_do_not_move_if_the_package_cannot_be_written(world: World) -> 
     (world.folder / "gen/shop_api").mkdir(parents=True)
     (world.folder / "gen/shop_api/catalog.py").write_text("# mine\n")
     made = gen(world, "--registry", world.registry.host, "--module", "billing", "--lock")
-    assert (made.returncode, "catalog.py' was not generated" in made.stderr) == (2, True)
+    assert (made.exit_code, "catalog.py' was not generated" in made.stderr) == (2, True)
     assert not world.lock.exists()
 
 
