@@ -108,7 +108,8 @@ def unpack(archive: Path, folder: Path) -> Path:
     """Unpack the archive of sources, without the package, into this folder. Returns where the tests are to be run."""
     shutil.rmtree(folder, ignore_errors=True)
     with tarfile.open(archive) as opened:
-        opened.extractall(folder, filter="data")
+        opened.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4
+        opened.extractall(folder)
     (tree,) = folder.iterdir()
     shutil.rmtree(tree / "invora_grpc")
     return tree

@@ -119,7 +119,8 @@ def _unpacked(folder: Path, wanted: str) -> Path:
     with tarfile.open(ARCHIVE) as archive:
         top = archive.getnames()[0].partition("/")[0]
         members = [one for one in archive.getmembers() if re.fullmatch(f"{re.escape(top)}/{wanted}", one.name)]
-        archive.extractall(folder, members, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4
+        archive.extractall(folder, members)
     return folder / top / "third_party/protobuf/src"
 
 

@@ -214,6 +214,15 @@ def test_waiting_for_a_connection_includes_the_question_for_the_schema(door: Doo
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_fork_while_the_schema_is_asked_for_is_one_under_a_call() -> None:
+    said = b""
+    for _ in range(5):  # gRPC itself may crash in a child that is forked while its threads are at work
+        if said := said_by_a_child_of_a_client_that_asks():
+            break
+    assert said == b"ClosedError"
+
+
+def said_by_a_child_of_a_client_that_asks() -> bytes:
+    """What comes of a call in a child that is forked meanwhile: the name of an exception; nothing if it crashed."""
     gate = threading.Event()
     with (
         guarded(shop(), gate) as (running, entered),
@@ -233,13 +242,16 @@ def test_a_fork_while_the_schema_is_asked_for_is_one_under_a_call() -> None:
                 said = type(error).__name__
             os.write(its, said.encode())
             os._exit(0)
+        os.close(its)
         gate.set()
         asking.join(10)
         answered, _, _ = select.select([mine], [], [], 20)
         if not answered:
             os.kill(child, 9)
         os.waitpid(child, 0)
-        assert answered and os.read(mine, 100) == b"ClosedError"
+        assert answered
+        with os.fdopen(mine, "rb") as heard:
+            return heard.read(100)
 
 
 def test_what_a_gateway_no_longer_has_is_no_longer_on_disk(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -145,7 +146,16 @@ def report(error: BaseException) -> int:
         context = click.get_current_context(silent=True)
         return failures.report(error, None if context is None else context.meta.get(FORM))
     click.echo(f"error: {_of_system(error) if isinstance(error, OSError) else _unexpected(error)}", err=True)
+    _let_go()
     return 1
+
+
+def _let_go() -> None:
+    """Drop what cannot be written to standard output: Python would try again at its end, and make the exit code 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _form(words: Sequence[str]) -> str | None:

@@ -93,7 +93,8 @@ def _committed(commit: str, folder: Path, now: Origins) -> Earlier:
         archive = _git("archive", "--format=tar", commit, "--", inside, at=root)
         if archive is not None:  # None: the package was not there yet
             with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-                tar.extractall(name, filter="data")
+                tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4
+                tar.extractall(name)
         return _packaged(Path(name, inside), now)
 
 
