@@ -185,11 +185,12 @@ class _AsyncStreams(_Deadline):
     _call: Any = None
     _path = ""
     _first = b""
+    _heard = False
 
     def open(self, protocol: str) -> None:
         """Give up the stream before, and open one."""
         self.close()
-        self._path, self._first = path(protocol), b""
+        self._path, self._first, self._heard = path(protocol), b"", False
         method = self._channel.stream_stream(self._path)
         with suppress(grpc.aio.UsageError):  # the channel is closed
             self._call = method(timeout=self._left(), metadata=self._metadata, wait_for_ready=self._wait_for_ready)
@@ -220,6 +221,7 @@ class _AsyncStreams(_Deadline):
             if not _by_others():
                 raise
             return _CLOSED
+        self._heard = self._heard or isinstance(answer, bytes)
         return answer if isinstance(answer, bytes) else Ended("OK")
 
     async def _status(self) -> Ended:
@@ -232,7 +234,8 @@ class _AsyncStreams(_Deadline):
             with suppress(grpc.RpcError):
                 while isinstance(await self._call.read(), bytes):
                     pass
-                return Ended("UNKNOWN", "the stream was ended while requests were sent")
+                code = "UNKNOWN" if self._heard else "UNAVAILABLE"  # for a while, since now there is an answer
+                return Ended(code, "the stream was ended while requests were sent")
         return self._ended(await self._call.code(), await self._call.details() or "")
 
     def close(self) -> None:
