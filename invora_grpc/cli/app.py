@@ -27,6 +27,7 @@ _EXTRAS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("jmespath", "keyring", "prompt_toolkit", "tomlkit", "yaml"), "cli"),
     **dict.fromkeys(("grpc_health", "grpc_reflection", "joserfc", "starlette", "uvicorn"), "sandbox"),
     "grpc_tools": "codegen",
+    **dict.fromkeys(("cryptography", "lxml", "segno"), "zatca"),
 }
 """Top-level module → the extra of this package that installs it."""
 
@@ -62,6 +63,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "bench": Command("load:bench", "Work with it", "Measure how fast calls are answered."),
     "doctor": Command("doctor:doctor", "Work with it", "Find out what is wrong, and what to do."),
     "gen": Command("generating:gen", "Work with it", "Generate stubs and client from a schema."),
+    "zatca": Command("zatca:zatca", "Work with it", "Find lawful cases, check documents of ZATCA."),
     "sandbox": Command("sandbox:sandbox", "Work with it", "Run the embedded sandbox."),
 }
 """Every command by its name, in the order of the help."""
