@@ -25,7 +25,17 @@ from sandbox_fixture import Refusal, Running, refusal_of, running_sandbox
 from invora_api.identity.v2 import platform_enrollment_service_pb2 as businesses
 from invora_api.identity.v2 import public_registration_service_pb2 as registration
 from invora_grpc.catalog import catalog
-from invora_grpc.sandbox import dispatch, engine, identity, server, simple
+from invora_grpc.sandbox import (
+    dispatch,
+    documents,
+    engine,
+    identity,
+    regulations,
+    regulations_enrollment,
+    regulations_zatca,
+    server,
+    simple,
+)
 from invora_grpc.sandbox.gate import grants, reads_only
 from invora_grpc.sandbox.idp import issue_token
 from invora_grpc.sandbox.launch import SEEDS
@@ -184,12 +194,14 @@ class TestScopes:
 
 
 class TestAnswers:
-    def test_every_handler_is_of_the_catalog_and_unary(self) -> None:
+    def test_every_handler_is_of_the_catalog_and_of_a_form_that_is_served(self) -> None:
         methods = {method.path: method for method in catalog().methods}
-        assert all(path in methods and not methods[path].streaming for path in HANDLERS)
+        assert all(path in methods and methods[path].streaming != "client" for path in HANDLERS)
 
     def test_no_rpc_has_two_handlers(self) -> None:
-        assert sum(len(room.REGISTRY) for room in (engine, identity, simple)) == len(HANDLERS)
+        regulatory = (regulations, regulations_enrollment, regulations_zatca)
+        rooms = (documents, engine, identity, simple, *regulatory)
+        assert sum(len(room.REGISTRY) for room in rooms) == len(HANDLERS)
 
     def test_all_of_identity_is_served(self) -> None:
         assert {m.path for m in catalog().methods if m.module == "identity"} <= set(HANDLERS)
@@ -200,7 +212,7 @@ class TestAnswers:
         assert (refusal.code, refusal.reason) == (Code.UNIMPLEMENTED, "NOT_SERVED")
         assert method.full_name in refusal.message
 
-    @pytest.mark.parametrize("rpc", ["documents.list_stream", "documents.stream_create"])
+    @pytest.mark.parametrize("rpc", ["documents.list_stream", "documents.get_stream"])
     def test_streams_are_admitted_and_not_served(self, demo: Running, rpc: str) -> None:
         method = catalog().method(rpc)
         assert stream_refusal(demo, method.path).reason == "MISSING_TOKEN"

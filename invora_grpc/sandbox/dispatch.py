@@ -1,8 +1,9 @@
 """From a gRPC call to a handler and back: one generic handler for every method of the catalog.
 
 Each call is admitted by the gate, answered by its handler inside one transaction, and refused with google.rpc.Status
-in the trailers. A response leaves only after its transaction was committed. This room knows no service by name, and
-what it logs of a failure is a traceback with an incident number: no request, no metadata.
+in the trailers. A response leaves only after its transaction was committed; a stream has a transaction per response.
+This room knows no service by name, and what it logs of a failure is a traceback with an incident number: no request, no
+metadata.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -58,51 +60,85 @@ class Dispatcher(grpc.GenericRpcHandler):
         """What serves this path, or None for a path outside the catalog."""
         return self._behaviours.get(handler_call_details.method)
 
-    def answer(self, method: Method, data: bytes, metadata: Metadata) -> bytes:
-        """The serialised response to a serialised request. Raises Fault."""
+    def answer(self, method: Method, data: bytes, metadata: Metadata, index: int = 0) -> bytes:
+        """The serialised response to a serialised request, which has this position on its stream. Raises Fault."""
+        call, handler = self._admitted(method, metadata, index)
+        request = _parsed(method, data)
+        with self._store.transaction():
+            return _serialised(method, handler(call, request))
+
+    def answers(self, method: Method, data: bytes, metadata: Metadata) -> Iterator[bytes]:
+        """The serialised responses of a server stream, each after what was written up to it is committed. Raises Fault.
+
+        A handler that is left in the middle, as its caller hung up, keeps what it had committed.
+        """
+        call, handler = self._admitted(method, metadata)
+        responses = iter(handler(call, _parsed(method, data)))
+        while True:
+            with self._store.transaction():
+                response = next(responses, None)
+                if response is None:
+                    return
+                serialised = _serialised(method, response)
+            yield serialised
+
+    def _admitted(self, method: Method, metadata: Metadata, index: int = 0) -> tuple[Call, Any]:
+        """The call, provided that its caller may make it, and what answers it. Raises Fault."""
         caller, org_id = admit(self._store, self._issuer, method, metadata)
         handler = self._handlers.get(method.path)
-        if handler is None or method.streaming:
+        if handler is None:
             raise Fault(
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"the sandbox does not serve {method.full_name} yet",
                 reason="NOT_SERVED",
                 metadata={"method": method.full_name},
             )
-        request = _parsed(method, data)
         now = datetime.fromtimestamp(self._store.clock(), UTC)
-        with self._store.transaction():
-            response = handler(Call(self._store, method, caller, org_id, self._issuer, now), request)
-            if response.DESCRIPTOR.full_name != method.response:
-                raise TypeError(f"{method.full_name} was answered with {response.DESCRIPTOR.full_name}")
-            return response.SerializeToString()
+        return Call(self._store, method, caller, org_id, self._issuer, now, index), handler
 
     def _behaviour(self, method: Method) -> Any:
-        if not method.streaming:
-            return grpc.unary_unary_rpc_method_handler(partial(self._unary, method))
-        makers: dict[str, Callable[..., Any]] = {
-            "client": grpc.stream_unary_rpc_method_handler,
-            "server": grpc.unary_stream_rpc_method_handler,
-            "bidi": grpc.stream_stream_rpc_method_handler,
+        makers: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+            "": (grpc.unary_unary_rpc_method_handler, self._unary),
+            "server": (grpc.unary_stream_rpc_method_handler, self._server_stream),
+            "bidi": (grpc.stream_stream_rpc_method_handler, self._two_way_stream),
         }
-        return makers[method.streaming](partial(self._streaming, method))
+        make, behaviour = makers[method.streaming]
+        return make(partial(behaviour, method))
 
     async def _unary(self, method: Method, data: bytes, context: Any) -> bytes:
-        metadata = context.invocation_metadata()
-        trailers = ((REQUEST_ID, _request_id(metadata)),)
-        try:
-            response = self.answer(method, data, metadata)
-        except Exception as error:
-            await _refuse(method, error, trailers, context)
-        context.set_trailing_metadata(trailers)
-        return response
+        async with _refusing(method, context):
+            return self.answer(method, data, context.invocation_metadata())
 
-    async def _streaming(self, method: Method, request: object, context: Any) -> None:
-        metadata = context.invocation_metadata()
-        try:
-            self.answer(method, b"", metadata)
-        except Exception as error:
-            await _refuse(method, error, ((REQUEST_ID, _request_id(metadata)),), context)
+    async def _server_stream(self, method: Method, data: bytes, context: Any) -> None:
+        async with _refusing(method, context):
+            for response in self.answers(method, data, context.invocation_metadata()):
+                await context.write(response)
+
+    async def _two_way_stream(self, method: Method, requests: AsyncIterator[bytes], context: Any) -> None:
+        """One answer per request, each in a transaction of its own; whoever is locked out meanwhile is cut off."""
+        async with _refusing(method, context):
+            self._admitted(method, context.invocation_metadata())
+            index = 0
+            async for data in requests:
+                await context.write(self.answer(method, data, context.invocation_metadata(), index))
+                index += 1
+
+
+def _serialised(method: Method, response: Message) -> bytes:
+    if response.DESCRIPTOR.full_name != method.response:
+        raise TypeError(f"{method.full_name} was answered with {response.DESCRIPTOR.full_name}")
+    return response.SerializeToString()
+
+
+@asynccontextmanager
+async def _refusing(method: Method, context: Any) -> AsyncIterator[None]:
+    """Send the request's id as trailer, and end the call with the status of what is raised inside."""
+    trailers = ((REQUEST_ID, _request_id(context.invocation_metadata())),)
+    try:
+        yield
+    except Exception as error:
+        await _refuse(method, error, trailers, context)
+    context.set_trailing_metadata(trailers)
 
 
 def _parsed(method: Method, data: bytes) -> Message:

@@ -1,8 +1,9 @@
 """The contract between the sandbox's server and the services that it serves.
 
 A handler is a plain function from a call and a request to a response. It runs inside one transaction of the store: if
-it raises, nothing was written. The server has already checked sign-in, scope and tenant; a handler reads and writes
-only records of `call.org_id`.
+it raises, nothing was written. That of a server stream is a generator of responses: what it wrote before each of them
+is committed when the response leaves. That of a two-way stream answers each request on its own. The server has already
+checked sign-in, scope and tenant; a handler reads and writes only records of `call.org_id`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Call:
     """The identity provider's issuer URL, for handlers that hand out tokens."""
     now: datetime
     """Aware UTC time of the call, to the microsecond; one value for everything that the call writes."""
+    index: int = 0
+    """Position of the request on a two-way stream."""
 
 
 class Fault(Exception):
@@ -154,13 +157,13 @@ def failed_precondition(message: str, reason: str) -> Fault:
     return Fault(grpc.StatusCode.FAILED_PRECONDITION, message, reason=reason)
 
 
-Handler = Callable[[Call, Message], Message]
-"""Answers one unary RPC."""
+Handler = Callable[[Call, Message], Message | Iterator[Message]]
+"""Answers one RPC: a response, or the responses of a server stream."""
 
 Registry = dict[str, Handler]
 """gRPC path ("/package.Service/Method") → handler."""
 
 
-def registry(service: str, **handlers: Callable[[Call, Any], Message]) -> Registry:
+def registry(service: str, **handlers: Callable[[Call, Any], Message | Iterator[Message]]) -> Registry:
     """The registry of one service's handlers, given by RPC name; each may name the class of its own request."""
     return {f"/{service}/{name}": handler for name, handler in handlers.items()}
