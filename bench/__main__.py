@@ -14,11 +14,12 @@ import schema
 import startup
 import tenants
 import values
+import zatca
 
 
 def main() -> None:
     """Measure, print, write."""
-    tables = startup.results() | commands.results()
+    tables = startup.results() | commands.results() | zatca.results()
     for title, figures in tables.items():
         print(title)
         for name, figure in figures.items():
