@@ -22,8 +22,14 @@ MARK = "zebra"
 """In every text that the first tenant stores."""
 SERVED = [method for method in catalog().methods if method.path in HANDLERS]
 READING = [m for m in SERVED if m.http and (m.http.verb == "GET" or m.http.path.endswith("/list"))]
-WITHOUT_TENANT_DATA = {"identity.public_registration.list_available_plans"}
-"""Reads that answer the same to everybody."""
+WITHOUT_TENANT_DATA = {
+    "identity.public_registration.list_available_plans",
+    *(f"invoicing.regulation_info.{rpc}" for rpc in ("list_regulations", "get_regulation", "list_validation_profiles")),
+    "invoicing.regulation_enrollment.get_input_schema",
+    "invoicing.zatca.get_integration_status",
+}
+"""Reads that answer the same to everybody, or numbers only."""
+REGULATION = "zatca"
 
 
 @dataclass
@@ -90,9 +96,16 @@ def fill(client: Invora) -> set[str]:
     line = {"description": MARK, "quantity": {"value": 1, "unit_code": "C62"}, "unit_price": 9, "tax": {"tax_rate": 15}}
     base = {"currency_code": "SAR", "buyer": {"inline": {"legal_name": MARK}}, "lines": [line]}
     keep(client.simple.invoices.create(key=f"{MARK}-invoice", changes=base, freeze_immediately=True))
+    found.update(step.request_id for step in client.invoicing.zatca.initiate_onboarding(otp="123456"))
+    branch = {"regulation_id": REGULATION, "branch_id": f"{MARK}-branch", "config": {"otp": "123456"}}
+    enrolling = client.invoicing.regulation_enrollment.begin_enrollment(branch)
+    found.update(answer.step.request_id for answer in enrolling)
     note = {**base, "invoice_key": f"{MARK}-invoice", "reason": MARK}
     keep(client.simple.credit_notes.create(key=f"{MARK}-credit", changes=note))
     keep(client.simple.debit_notes.create(key=f"{MARK}-debit", changes=note))
+    content = {"invoice": {"id": {"value": f"{MARK}-number"}, "note": [{"value": MARK}]}}
+    keep(client.invoicing.documents.create(key=f"{MARK}-document", changes={"content": content}))
+    keep(client.invoicing.documents.clone(source_key=f"{MARK}-document", new_key=f"{MARK}-clone"))
     business = client.identity.connected_business.create_connected_business(name=MARK, admin_email=f"{MARK}@a.example")
     found.update(texts_of(business.connected_business))
     inside = client.for_org(business.connected_business.tenant_id)
@@ -142,13 +155,23 @@ def rpc_of(client: Invora, method: Method) -> Any:
     return getattr(client.service(method.service), method.rpc)
 
 
+def ask(client: Invora, method: Method) -> None:
+    """Call with an empty request, or a stream of one, and wait for the end."""
+    request: Any = [{}] if method.streaming in ("client", "bidi") else {}
+    answer = rpc_of(client, method)(request)
+    if method.streaming in ("server", "bidi"):
+        list(answer)
+
+
 def probes(method: Method, identifiers: set[str]) -> Iterator[dict[str, Any]]:
-    """The empty request, and each identifier in each text field of the request."""
-    yield {}
-    for field in bind(method).request_class.DESCRIPTOR.fields:
-        if field.type == field.TYPE_STRING:
+    """The empty request, and each identifier in each text field of the request; of a regulation, where it wants one."""
+    fields = bind(method).request_class.DESCRIPTOR.fields
+    always = {"regulation_id": REGULATION} if "regulation_id" in {field.name for field in fields} else {}
+    yield always
+    for field in fields:
+        if field.type == field.TYPE_STRING and field.name not in always:
             for identifier in sorted(identifiers):
-                yield {field.name: [identifier] if field.is_repeated else identifier}
+                yield {**always, field.name: [identifier] if field.is_repeated else identifier}
 
 
 def answers(client: Invora, method: Method, identifiers: set[str]) -> Iterator[bytes]:
@@ -173,7 +196,7 @@ def test_a_stranger_sees_nothing_of_the_first_tenant(world: World, method: Metho
 @pytest.mark.parametrize("method", SERVED, ids=lambda m: m.attribute)
 def test_a_stranger_cannot_act_in_the_first_tenant(world: World, method: Method) -> None:
     with pytest.raises(PermissionDenied) as caught:
-        rpc_of(world.stranger.for_org(world.first_org), method)({})
+        ask(world.stranger.for_org(world.first_org), method)
     assert MARK not in str(caught.value)
 
 

@@ -35,6 +35,10 @@ class Clock:
         return self.now
 
 
+def test_a_record_does_not_show_its_body_which_may_be_a_key() -> None:
+    assert "PRIVATE" not in repr(Record("id", body=b"PRIVATE"))
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()

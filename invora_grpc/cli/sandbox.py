@@ -18,6 +18,20 @@ __all__ = ["sandbox"]
 @click.option("--data", default=":memory:", show_default=True, help="SQLite file that keeps the state.")
 @click.option("--seed", type=click.Choice(launch.SEEDS), default=launch.SEEDS[0], show_default=True)
 @click.option(
+    "--reporting-delay",
+    type=click.FloatRange(0, launch.LONGEST_DELAY),
+    default=0.0,
+    show_default=True,
+    help="Seconds until the tax authority answers for a simplified document.",
+)
+@click.option(
+    "--authority",
+    type=click.Choice(launch.AUTHORITY),
+    default=launch.AUTHORITY[0],
+    show_default=True,
+    help="Whether the tax authority can be reached.",
+)
+@click.option(
     "--ready-file", help="Written (mode 0600) as soon as calls are answered: JSON with addresses and credentials."
 )
 def sandbox(**arguments: Any) -> None:

@@ -24,6 +24,7 @@ from invora_api.identity.v2 import platform_enrollment_service_pb2 as pb
 from invora_grpc.sandbox.gate import IMPERSONATOR, OWNER
 from invora_grpc.sandbox.listing import fill, page_of
 from invora_grpc.sandbox.model import Organization
+from invora_grpc.sandbox.onboarding import expect_onboarding
 from invora_grpc.sandbox.registration import (
     MACHINE,
     business_name,
@@ -88,6 +89,7 @@ def _create(call: Call, request: pb.CreateConnectedBusinessRequest) -> pb.Create
     _check_name_free(call, name)
     _check_plan(call, platform)
     business, client_id, secret = connect(call.store, platform, name, request.admin_email, call.caller.subject)
+    expect_onboarding(call.store, business.org_id)
     told = _business(business)
     told.status = pb.CONNECTED_BUSINESS_STATUS_PROVISIONING
     return pb.CreateConnectedBusinessResponse(connected_business=told, client_id=client_id, client_secret=secret)

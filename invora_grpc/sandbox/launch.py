@@ -14,6 +14,8 @@ from invora_grpc.sandbox.ready import ReadyFile
 GRPC_PORT: Final = 50551
 HTTP_PORT: Final = 50580
 SEEDS: Final = ("demo", "empty")
+AUTHORITY: Final = ("up", "down")
+LONGEST_DELAY: Final = 366 * 24 * 3600  # seconds
 
 
 def main(
@@ -22,6 +24,8 @@ def main(
     data: str = ":memory:",
     seed: str = "demo",
     ready_file: str | None = None,
+    reporting_delay: float = 0.0,
+    authority: str = AUTHORITY[0],
 ) -> int:
     """Run a sandbox until SIGINT or SIGTERM, and answer the process's exit code."""
     try:
@@ -33,4 +37,4 @@ def main(
 
     from invora_grpc.sandbox.server import run
 
-    return asyncio.run(run(grpc_port, http_port, data, seed, ready))
+    return asyncio.run(run(grpc_port, http_port, data, seed, ready, reporting_delay, authority))

@@ -28,8 +28,8 @@ from google.protobuf.message import Message
 from invora_grpc.sandbox.service import Call, Fault, echo, invalid
 
 Row = TypeVar("Row")
-Read = Callable[[str], object]
-"""The value of one row by the name of a filter or sort field."""
+Read = Callable[[Any], object]
+"""The value of one row by the name of a filter or sort field; by a comparison of its content, whether that holds."""
 Test = Callable[[Read], bool]
 """Whether a row is wanted."""
 Key = tuple[Decimal | str | None, ...]
@@ -40,6 +40,13 @@ MAX_LIMIT: Final = 1000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CHECKSUM: Final = 12
 _DESCENDING: Final = 2  # kernel.SortDirection
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """A filter that compares a field of a row's content: `message` has a `field_path` and an `op`."""
+
+    message: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ def page_of(
     rows: Sequence[Row],
     request: Message,
     *,
-    value: Callable[[Row, str], object],
+    value: Callable[[Row, Any], object],
     text: Callable[[Row], str],
     order: Callable[[Row], int] | None = None,
 ) -> Page[Row]:
@@ -66,7 +73,8 @@ def page_of(
 
     ``value(row, name)`` is what a filter or sort field of this name sees in the row: str, int, bool, Decimal, datetime,
     date, time, enum number, None, or a list of these of which any may fit (KeyError: not supported, answered as
-    UNIMPLEMENTED; `x_contains`, `x_from` and `x_to` ask for x). ``text(row)`` is what text_search looks through.
+    UNIMPLEMENTED; `x_contains`, `x_from` and `x_to` ask for x). For a filter with `field_path` and `op` the name is a
+    Comparison, and the value whether it holds. ``text(row)`` is what text_search looks through.
     ``order(row)`` is the row's place in the order of creation, a number that is never given twice; without it the row's
     own ``seq`` is taken, as a Record has one. Cursors rest on it: a row made or removed between two pages makes no
     other row appear twice or not at all.
@@ -157,7 +165,7 @@ def _sequence(row: object) -> int:
     return place
 
 
-def _reader(row: Row, value: Callable[[Row, str], object]) -> Read:
+def _reader(row: Row, value: Callable[[Row, Any], object]) -> Read:
     return lambda name: value(row, name)
 
 
@@ -244,12 +252,14 @@ def _message(name: str, content: Any, path: str) -> Test:
             return lambda read: bool(_values(read, name, path))
         else:
             accepts = _range(getattr(content, choice), f"{path}.{choice}")
+    elif {"field_path", "op"} <= shape:  # the row itself compares a field of its content
+        return lambda read: any(_values(read, Comparison(content), path))
     else:
         raise _unsupported(path)
     return lambda read: any(accepts(one) for one in _values(read, name, path))
 
 
-def _values(read: Read, name: str, path: str) -> list[Any]:
+def _values(read: Read, name: Any, path: str) -> list[Any]:
     try:
         found = read(name)
     except KeyError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -110,7 +110,8 @@ class Record:
     key: str | None = None
     stamp: str = ""
     state: str = ""
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
+    """May be a private key."""
     search: str = ""
     created_at: float = 0.0
     updated_at: float = 0.0

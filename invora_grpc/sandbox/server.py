@@ -25,7 +25,15 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from invora_grpc.catalog import catalog
-from invora_grpc.sandbox import engine, identity, simple
+from invora_grpc.sandbox import (
+    documents,
+    engine,
+    identity,
+    regulations,
+    regulations_enrollment,
+    regulations_zatca,
+    simple,
+)
 from invora_grpc.sandbox.dispatch import Dispatcher, load_messages
 from invora_grpc.sandbox.idp import TOKEN_LIFETIME, CannotListen, bind_http, identity_provider, serve_http
 from invora_grpc.sandbox.launch import main as main  # the way in that the command line knows
@@ -34,12 +42,21 @@ from invora_grpc.sandbox.ready import CREDENTIALS, ReadyFile
 from invora_grpc.sandbox.reflection import reflection_handlers
 from invora_grpc.sandbox.seeds import Credentials, main_organization, new_credentials, seed, still_valid
 from invora_grpc.sandbox.service import Registry
+from invora_grpc.sandbox.standing import Conditions, conditions, set_conditions
 from invora_grpc.sandbox.store import Store
 
 HOST: Final = "127.0.0.1"
 MAX_RECEIVE_BYTES: Final = 16 * 1024 * 1024
 MAX_METADATA_BYTES: Final = 64 * 1024
-HANDLERS: Final[Registry] = {**identity.REGISTRY, **simple.REGISTRY, **engine.REGISTRY}
+HANDLERS: Final[Registry] = {
+    **identity.REGISTRY,
+    **simple.REGISTRY,
+    **documents.REGISTRY,
+    **engine.REGISTRY,
+    **regulations.REGISTRY,
+    **regulations_enrollment.REGISTRY,
+    **regulations_zatca.REGISTRY,
+}
 """Every handler that the sandbox has, by path."""
 
 _HEALTH = "grpc.health.v1.Health"
@@ -83,6 +100,11 @@ class Sandbox:
         """The secret of that client."""
         return self.credentials.client_secret
 
+    @property
+    def authority(self) -> Conditions:
+        """How the tax authority behaves; may be changed at any time."""
+        return conditions(self.store)
+
     @classmethod
     async def start(
         cls,
@@ -93,12 +115,16 @@ class Sandbox:
         ready_file: str | os.PathLike[str] | ReadyFile | None = None,
         clock: Callable[[], float] = time.time,
         token_lifetime: int = TOKEN_LIFETIME,
+        reporting_delay: float = 0.0,
+        authority: str = "up",
     ) -> Sandbox:
         """Serve in the current loop and return once both ports answer. Port 0 takes a free one.
 
         ``seed`` fills a new data file; one that has organizations stays as it is. Its credentials are then those of the
         ready file if that is still there and they are still valid, else two new clients of the same organization.
-        Raises CannotListen, NotASandboxFile, NotAReadyFile, ValueError (an unknown seed), OSError (the ready file).
+        ``reporting_delay`` (seconds) and ``authority`` ("up" or "down") say how the tax authority behaves; the seed is
+        not concerned, and ``sandbox.authority`` changes it later. Raises CannotListen, NotASandboxFile, NotAReadyFile,
+        ValueError (an unknown seed, or behaviour), OSError (the ready file).
         """
         if not isinstance(ready_file, ReadyFile | None):
             ready_file = ReadyFile.take(ready_file, data)  # until both ports answer, nothing may look ready
@@ -114,6 +140,7 @@ class Sandbox:
             server = _gateway(store, issuer, checker)
             port = _bind_grpc(server, grpc_port)
             credentials = _credentials(store, seed, ready_file)
+            set_conditions(store, authority, reporting_delay)
             sandbox = cls(store, issuer, f"{HOST}:{port}", credentials)
             provider = identity_provider(store, issuer, lifetime=token_lifetime)
             running = await serve_http(provider, HOST, 0, bound=listener)
@@ -189,11 +216,21 @@ def _credentials(store: Store, name: str, ready: ReadyFile | None) -> Credential
 # The command line
 
 
-async def run(grpc_port: int, http_port: int, data: str, seed: str, ready: ReadyFile | None) -> int:
+async def run(
+    grpc_port: int,
+    http_port: int,
+    data: str,
+    seed: str,
+    ready: ReadyFile | None,
+    reporting_delay: float = 0.0,
+    authority: str = "up",
+) -> int:
     """Start, tell where, wait for a signal, stop. What cannot be started is one line on stderr and exit code 1."""
     with _stop_signal() as stopped:
         try:
-            sandbox = await Sandbox.start(data, grpc_port, http_port, seed, ready)
+            sandbox = await Sandbox.start(
+                *(data, grpc_port, http_port, seed, ready), reporting_delay=reporting_delay, authority=authority
+            )
         except CannotListen as error:
             return _failed(error.strerror or str(error))
         except (NotASandboxFile, ValueError, OverflowError) as error:

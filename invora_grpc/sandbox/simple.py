@@ -1,16 +1,14 @@
 """Invoices, credit notes and debit notes of the Simple surface: six RPCs each, one implementation.
 
-A `Kind` says where the three differ. The room checks what callers give, keeps documents in the store and freezes them
-as far as that goes without a tax authority. It must not do arithmetic of its own (that is `totals`), interpret filters
-(`listing`), open transactions or touch records of another tenant than the call's.
+A `Kind` says where the three differ. The room checks what callers give, keeps documents in the store and gives frozen
+ones, as XML, to the tax authority. It must not do arithmetic of its own (that is `totals`), interpret filters
+(`listing`), judge by ZATCA's rules (`authority`), open transactions or touch records of another tenant than the call's.
 
-To check a frozen document's hash: clear `zatca.invoice_hash` and `zatca.qr_code`, serialize deterministically, SHA-256.
+`zatca` of a frozen document is the authority's answer as it is known at the time of reading.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterable
@@ -18,40 +16,33 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import grpc
 
 from invora_api.billing.common.v2.models_pb2 import CurrencyEnum
-from invora_api.branches.v2.models_pb2 import Branch
 from invora_api.parties.v2.models_pb2 import Party
 from invora_api.regulations.zatca.v1 import models_pb2 as zatca_v1
 from invora_api.simple.credit_notes.v1 import models_pb2 as credit_notes_v1
 from invora_api.simple.debit_notes.v1 import models_pb2 as debit_notes_v1
 from invora_api.simple.invoices.v1 import models_pb2 as invoices_v1
 from invora_grpc import exact
-from invora_grpc.sandbox import listing, service
-from invora_grpc.sandbox.model import MissingRecord, Record
+from invora_grpc.sandbox import authority, listing, service
+from invora_grpc.sandbox.authority import branch_of, recall, remember
+from invora_grpc.sandbox.model import Record
 from invora_grpc.sandbox.service import Call, Fault, Wrong, echo, expected
-from invora_grpc.sandbox.totals import UNTAXED, Line, Totals, calculate, decimals_of, problems
+from invora_grpc.sandbox.simple_xml import PARTIES, document_of
+from invora_grpc.sandbox.totals import UNTAXED, Line, Totals, calculate, problems
 from invora_grpc.values import build, to_decimal
-
-PARTIES: Final = "invoicing.parties"
-BRANCHES: Final = "invoicing.branches"
-LEDGER: Final = "simple.ledger"
-"""Records of this kind hold the last hash of each branch's chain, and what each corrected invoice still claims."""
-SANDBOX_VAT: Final = "399999999900003"
-"""The seller's VAT number where the organization's details have no `tax_id`."""
-FIRST_HASH: Final = base64.b64encode(hashlib.sha256(b"0").hexdigest().encode()).decode()
-"""What the first document of a chain has as previous hash."""
+from invora_grpc.zatca.document import RIYADH
+from invora_grpc.zatca.ubl import to_xml
 
 _CURRENCIES = frozenset(name.removeprefix("CURRENCY_ENUM_") for name in CurrencyEnum.keys()[1:])
 _VAT_NUMBER = re.compile("3[0-9]{13}3")
 _COUNTRY = re.compile("[A-Z]{2}")
 _SAUDI_DIGITS = {"building_number": 4, "postal_zone": 5}
 _LONGEST_KEY = 128
-_LONGEST_TLV = 255
 
 T = TypeVar("T")
 
@@ -61,10 +52,12 @@ class Kind:
     """One of the three kinds of document."""
 
     noun: str
-    records: str
-    """Kind of its records in the store, and name of its counter."""
+    records: authority.Surface
+    """Kind of its records in the store, name of its counter, and surface to the authority."""
     prefix: str
     """Of the legal number."""
+    code: int
+    """Its type code (UN/CL 1001)."""
     effect: int
     """What a frozen one does to the claim of its invoice: -1 lowers it, 1 raises it, 0 refers to none."""
     models: Any
@@ -77,9 +70,11 @@ class Kind:
         return getattr(self.models, f"{self.document.DESCRIPTOR.name}Summary")
 
 
-INVOICES = Kind("invoice", "simple.invoices", "INV", 0, invoices_v1, invoices_v1.SimpleInvoice)
-CREDIT_NOTES = Kind("credit note", "simple.credit_notes", "CN", -1, credit_notes_v1, credit_notes_v1.SimpleCreditNote)
-DEBIT_NOTES = Kind("debit note", "simple.debit_notes", "DN", 1, debit_notes_v1, debit_notes_v1.SimpleDebitNote)
+INVOICES = Kind("invoice", "simple.invoices", "INV", 388, 0, invoices_v1, invoices_v1.SimpleInvoice)
+CREDIT_NOTES = Kind(
+    "credit note", "simple.credit_notes", "CN", 381, -1, credit_notes_v1, credit_notes_v1.SimpleCreditNote
+)
+DEBIT_NOTES = Kind("debit note", "simple.debit_notes", "DN", 383, 1, debit_notes_v1, debit_notes_v1.SimpleDebitNote)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +94,8 @@ class Row:
     document: Any
     search: str
     seq: int
+    answered: Callable[[], zatca_v1.ZatcaRegulationMetadata]
+    """What the authority has answered by now."""
 
 
 # The six RPCs
@@ -166,7 +163,8 @@ def freeze(kind: Kind, call: Call, request: Any) -> Any:
 def list_documents(kind: Kind, call: Call, request: Any) -> Any:
     """A page of summaries."""
     records = call.store.all(call.org_id, kind.records)
-    rows = [Row(kind.document.FromString(record.body), record.search, record.seq) for record in records]
+    documents = [(record, kind.document.FromString(record.body)) for record in records]
+    rows = [Row(one, record.search, record.seq, partial(_answered, kind, call, one)) for record, one in documents]
     page = listing.page_of(call, rows, request, value=lambda row, name: _VALUES[name](row), text=lambda row: row.search)
     listing.check_mask(kind.summary(), request.mask)
     items = [listing.apply_mask(_summary(kind, row), request.mask) for row in page.items]
@@ -180,7 +178,17 @@ def _found(kind: Kind, call: Call, key: str) -> tuple[Record, Any]:
     record = call.store.by_key(call.org_id, kind.records, key)
     if record is None:
         raise service.not_found(kind.noun, key)
-    return record, kind.document.FromString(record.body)
+    document = kind.document.FromString(record.body)
+    if document.frozen:
+        document.zatca.CopyFrom(_answered(kind, call, document))
+    return record, document
+
+
+def _answered(kind: Kind, call: Call, document: Any) -> zatca_v1.ZatcaRegulationMetadata:
+    """What the authority has answered by now; empty for a draft."""
+    submission = authority.submission_of(call, kind.records, document.id.key) if document.frozen else None
+    told: zatca_v1.ZatcaRegulationMetadata = submission.metadata() if submission else document.zatca
+    return told
 
 
 def _draft(kind: Kind, call: Call, request: Any) -> tuple[Record, Any]:
@@ -210,7 +218,7 @@ _VALUES: dict[str, Callable[[Row], object]] = {
     "buyer_name": lambda row: row.search.partition("\n")[0],
     "currency_code": lambda row: row.document.currency_code,
     "payable_amount": lambda row: to_decimal(row.document.calculations.payable_amount),
-    "zatca_status": lambda row: row.document.zatca.status or zatca_v1.ZATCA_SUBMISSION_STATUS_NOT_SUBMITTED,
+    "zatca_status": lambda row: row.answered().status or zatca_v1.ZATCA_SUBMISSION_STATUS_NOT_SUBMITTED,
     "invoice_key": lambda row: row.document.invoice_key,
 }
 
@@ -288,7 +296,7 @@ def _settle(call: Call, changes: Any) -> str:
 def _links(call: Call, content: Any, code: grpc.StatusCode, root: str) -> Links:
     """Follow the references to party and branch; raises `code` with all that lead nowhere."""
     missing: Wrong = []
-    buyer, branch = content.buyer, _branch(call, content.branch_id)
+    buyer, branch = content.buyer, branch_of(call, content.branch_id)
     name, vat = buyer.inline.legal_name, buyer.inline.vat_registration_number
     if buyer.WhichOneof("type") == "party_key":
         if party := call.store.by_key(call.org_id, PARTIES, buyer.party_key):
@@ -316,18 +324,6 @@ def _particulars(party: Party, key: str) -> tuple[str, str]:
     return next(filter(None, names), key), next(filter(None, numbers), "")
 
 
-def _branch(call: Call, branch_id: str) -> Record | None:
-    """The branch of this key or record id; for none, the tenant's primary branch."""
-    if not branch_id:
-        records = call.store.all(call.org_id, BRANCHES)
-        return next((record for record in records if Branch.FromString(record.body).is_primary), None)
-    try:
-        found = call.store.by_key(call.org_id, BRANCHES, branch_id)
-        return found or call.store.get(call.org_id, BRANCHES, branch_id)
-    except MissingRecord:
-        return None
-
-
 # Freezing
 
 
@@ -341,57 +337,23 @@ def _issue(kind: Kind, call: Call, document: Any, links: Links) -> None:
     document.tax_currency_code = document.tax_currency_code or document.currency_code
     if links.branch:
         document.branch_id = document.branch_id or links.branch.key or links.branch.id
-    chain = f"chain/{links.branch.id if links.branch else ''}"
-    standard, simplified = zatca_v1.ZATCA_SUBMISSION_STATUS_CLEARED, zatca_v1.ZATCA_SUBMISSION_STATUS_REPORTED
-    zatca = document.zatca
-    zatca.status = standard if links.buyer_vat else simplified
-    zatca.uuid = str(uuid4())
-    zatca.submitted_at.FromDatetime(call.now)
-    zatca.invoice_counter_value = call.store.next_number(call.org_id, f"simple.{chain}")
-    zatca.previous_invoice_hash = _recall(call, chain) or FIRST_HASH
-    digest = hashlib.sha256(document.SerializeToString(deterministic=True)).digest()
-    zatca.invoice_hash = base64.b64encode(digest).decode()
-    zatca.qr_code = _qr_code(call, document)
-    _remember(call, chain, zatca.invoice_hash)
+    buyer = links.buyer_name, links.buyer_vat
+    content = document_of(call, document, code=kind.code, buyer=buyer, branch=links.branch, uuid=str(uuid4()))
+    xml = to_xml(content, checked=False)
+    issued = authority.issue(call, surface=kind.records, key=document.id.key, xml=xml, branch=links.branch)
+    document.zatca.CopyFrom(issued.metadata())
 
 
 def _book(kind: Kind, call: Call, note: Any) -> None:
     """Change what the note's invoice still claims; a credit note may not take more than that."""
     name = f"claim/{note.invoice_key}"
     _, invoice = _found(INVOICES, call, note.invoice_key)
-    claim = Decimal(_recall(call, name) or to_decimal(invoice.calculations.payable_amount))
+    claim = Decimal(recall(call, name) or to_decimal(invoice.calculations.payable_amount))
     left = claim + kind.effect * to_decimal(note.calculations.payable_amount)
     if left < 0:
         text = f"the invoice {note.invoice_key!r} claims {claim} {note.currency_code}, less than would be credited"
         raise service.failed_precondition(text, "CREDIT_EXCEEDS_INVOICE")
-    _remember(call, name, str(left))
-
-
-def _recall(call: Call, name: str) -> str:
-    record = call.store.by_key(call.org_id, LEDGER, name)
-    return record.body.decode() if record else ""
-
-
-def _remember(call: Call, name: str, text: str) -> None:
-    known = call.store.by_key(call.org_id, LEDGER, name)
-    write = call.store.replace if known else call.store.insert
-    write(call.org_id, LEDGER, Record(id=name, key=name, body=text.encode()))
-
-
-def _qr_code(call: Call, document: Any) -> str:
-    """Base64 of the tags 1 to 6: seller, its VAT number, time, total with tax, tax, hash."""
-    seller, totals = call.store.organization(call.org_id), document.calculations
-    places = decimals_of(document.currency_code)
-    values = (
-        seller.name,
-        seller.data.get("details", {}).get("tax_id") or SANDBOX_VAT,
-        document.issue_at.ToDatetime().strftime("%Y-%m-%dT%H:%M:%SZ"),
-        f"{to_decimal(totals.payable_amount):.{places}f}",
-        f"{to_decimal(totals.tax_amount):.{places}f}",
-        document.zatca.invoice_hash,
-    )
-    texts = [value.encode()[:_LONGEST_TLV].decode(errors="ignore").encode() for value in values]
-    return base64.b64encode(b"".join(bytes((tag, len(text))) + text for tag, text in enumerate(texts, 1))).decode()
+    remember(call, name, str(left))
 
 
 # Rules
@@ -423,7 +385,7 @@ def _check_head(kind: Kind, changes: Any, wrong: Wrong) -> None:
     iso = "must be a code of ISO 4217, such as SAR"
     expect(code in _CURRENCIES or (kind.effect and not code), "changes.currency_code", iso)
     expect(not tax_code or tax_code in _CURRENCIES, "changes.tax_currency_code", iso)
-    _tried(wrong, "changes.issue_at", lambda: exact.check_instant(changes.issue_at.seconds, changes.issue_at.nanos))
+    _tried(wrong, "changes.issue_at", partial(_check_moment, changes.issue_at))
     if changes.HasField("supply_date"):
         _tried(wrong, "changes.supply_date", lambda: exact.date_of(day.year, day.month, day.day))
     expect(changes.lines, "changes.lines", "at least one is required")
@@ -435,6 +397,15 @@ def _check_head(kind: Kind, changes: Any, wrong: Wrong) -> None:
     if kind.effect:
         expect(changes.invoice_key, "changes.invoice_key")
         expect(changes.reason.strip(), "changes.reason")
+
+
+def _check_moment(moment: Any) -> None:
+    """ValueError for a moment that there is not, or not in Riyadh's calendar."""
+    exact.check_instant(moment.seconds, moment.nanos)
+    try:
+        moment.ToDatetime(RIYADH)
+    except OverflowError:
+        raise ValueError("is in the year 10000 in Riyadh: give an earlier one") from None
 
 
 def _tried(wrong: Wrong, path: str, make: Callable[[], T]) -> T | None:
