@@ -8,10 +8,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tests start hundreds of commands; without bytecode each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-matrix check gen gen-check bench clean
+.PHONY: demo demo-zatca test test-matrix check gen gen-check bench clean
 
 demo: $(READY)
 	@$(BIN)/python examples/demo.py
+
+demo-zatca: $(READY)
+	@$(BIN)/python examples/zatca/demo.py
 
 test: $(READY) build/protos
 	$(BIN)/python -m pytest -n auto --dist loadfile
