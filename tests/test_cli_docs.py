@@ -27,7 +27,7 @@ BLOCKS = [
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Running]:
-    """A sandbox that examples may fill, with an invoice to begin with."""
+    """A sandbox that examples may fill, with a draft to begin with, and an invoice."""
     with running_sandbox(seed="demo") as running:
         with client_of(running) as client:
             line = {
@@ -37,14 +37,26 @@ def shop() -> Iterator[Running]:
                 "tax": {"tax_rate": 15},
             }
             buyer = {"inline": {"legal_name": "Acme"}}
-            client.simple.invoices.create(changes={"currency_code": "SAR", "buyer": buyer, "lines": [line]})
+            changes: Any = {"currency_code": "SAR", "buyer": buyer, "lines": [line]}
+            client.simple.invoices.create(changes=changes)
+            client.simple.invoices.create(key="stamped", changes=changes, freeze_immediately=True)
         yield running
 
 
+@pytest.fixture(scope="module")
+def stamped(shop: Running) -> bytes:
+    """The first document of its branch, as the tax authority knows it."""
+    with client_of(shop) as client:
+        found = client.invoicing.regulation_info.list_document_artifacts(document_key="stamped").items
+    return next(bytes(item.artifact) for item in found if item.content_type == "application/xml")
+
+
 @pytest.fixture
-def home(shop: Running, tmp_path: Path) -> Home:
-    """A person's own, signed in by variables."""
-    return Home(tmp_path / "home", settings_of(shop))
+def home(shop: Running, stamped: bytes, tmp_path: Path) -> Home:
+    """A person's own, signed in by variables, with a tax document among the files."""
+    home = Home(tmp_path / "home", settings_of(shop))
+    (home.work / "invoice.xml").write_bytes(stamped)
+    return home
 
 
 def leaves(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
