@@ -15,10 +15,11 @@ from google.protobuf.message import Message
 
 from invora_grpc.kinds import EXACT, descriptor_of, is_map
 
-__all__ = ["agrees", "copy_shared", "holds", "record_in"]
+__all__ = ["agrees", "copy_shared", "holds", "is_rewritten", "record_in"]
 
 _FREEZING: Final = "freeze_immediately"
 _FROZEN: Final = ("frozen", "frozen_at")
+_REWRITTEN: Final = "xml_content"
 _BILLION: Final = 10**9
 _TOTALS: Final[Mapping[str, Callable[[Any], tuple[int, int]]]] = {
     name: attrgetter(*kind.parts) for name, kind in EXACT.items() if len(kind.parts) == 2
@@ -60,6 +61,17 @@ def holds(record: Message, sent: Message) -> bool:
         if field is None or not _equal(descriptor, value, field, record):
             return False
     return True
+
+
+def is_rewritten(request: Message) -> bool:
+    """Whether the request has a document as XML, which is stored with sums, number and stamp in it: a record that
+    differs may then be the request's own for all that."""
+    return any(
+        field.name == _REWRITTEN
+        for _, part in request.ListFields()
+        if isinstance(part, Message)
+        for field, _ in part.ListFields()
+    )
 
 
 def record_in(answer: Message, key: str) -> Message | None:

@@ -282,6 +282,10 @@ class Outcome:
         """Seconds until the deadline."""
         return float("inf") if self.deadline is None else self.deadline - self.clock()
 
+    def in_time(self, pause: float) -> bool:
+        """Whether the deadline is still to come after a pause. Compares instants: their difference may be rounded."""
+        return self.deadline is None or self.clock() + pause < self.deadline
+
 
 def recover(call: Outcome, error: RpcError) -> Steps:
     """What to do about a failed call. Returns the response; raises `error` or a later one, or OutcomeUnknown.
@@ -359,13 +363,14 @@ def _wait(call: Outcome, error: RpcError, effect: Effect) -> float | None:
     backoff = min(call.retry.cap, call.retry.initial * call.retry.factor ** (call.tries - 1))
     last = call.tries + 1 == call.retry.tries
     wait = max(asked, call.random() * backoff, RECONNECT if last and effect is Effect.UNSENT else 0.0)
-    return wait if wait <= LONGEST_WAIT and wait < call.left() else None
+    return wait if wait <= LONGEST_WAIT and call.in_time(wait) else None
 
 
 def _resolve(call: Outcome) -> Steps:
     """Read back what is stored under the keys. The response if it is this call's; None if that cannot be told.
 
-    Raises the last try's error if it was ALREADY_EXISTS, and what exists is not what this call sent.
+    Raises the last try's error if it was ALREADY_EXISTS, and what exists is not what this call sent. XML in doubt is an
+    exception: it is stored with a stamp in it, so that the record may be this call's although it differs.
     """
     if not call.doubt and not isinstance(call.error, AlreadyExists):
         return None
@@ -374,7 +379,10 @@ def _resolve(call: Outcome) -> Steps:
         return None
     answer = _answer_from(call, found)
     if answer is None and isinstance(call.error, AlreadyExists):
-        raise call.error
+        from invora_grpc.likeness import is_rewritten  # only failures need it
+
+        if not (call.doubt and call.sent is not None and is_rewritten(call.sent)):
+            raise call.error
     return answer
 
 
@@ -400,7 +408,7 @@ def _looked(call: Outcome, plan: KeyPlan, key: str) -> Steps:
         answer = yield Look(plan.lookup, plan.lookup_request(key))
         again = isinstance(answer, RpcError) and answer.code is StatusCode.UNAVAILABLE
         wait = call.random() * min(call.retry.cap, call.retry.initial * call.retry.factor**tries)
-        if not again or tries >= call.retry.tries or wait >= call.left():
+        if not again or tries >= call.retry.tries or not call.in_time(wait):
             return answer
         yield Pause(wait)
         tries += 1

@@ -244,6 +244,16 @@ def test_a_read_is_not_sent_again_for_what_stays_wrong() -> None:
     assert call.steps == []
 
 
+def test_a_pause_that_rounds_to_the_deadline_itself_is_not_begun() -> None:
+    left = (1000 + 0.1) - 1000
+    pause = left - 4e-14
+    assert pause < left and 1000 + pause == 1000 + 0.1
+    call = Call(RetryClass.READ, timeout=0.1, retry=Retry(initial=1.0, factor=1.0), random=lambda: pause)
+    with pytest.raises(RpcError):
+        call.recover(status("UNAVAILABLE"))
+    assert call.steps == []
+
+
 @given(st.lists(st.sampled_from(["UNAVAILABLE", "wait"]), min_size=1, max_size=8), st.floats(0.1, 100), st.randoms())
 @settings(max_examples=60)
 def test_no_call_is_ever_sent_after_its_deadline(failures: list[str], timeout: float, source: random.Random) -> None:
