@@ -191,6 +191,10 @@ TYPES: Cases = {
         [("GRADE_LOW = 1; GRADE_HIGH = 2;", "GRADE_HIGH = 2; GRADE_LOW = 1;")],
         ["enum-default-changed acme.legacy.Grade: wire json source"],
     ),
+    "a closed enum gets a value": (
+        [("GRADE_HIGH = 2;", "GRADE_HIGH = 2; GRADE_TOP = 3;")],
+        ["closed-enum-value-added acme.legacy.Grade.GRADE_TOP: wire"],
+    ),
     "a message is encoded as a group": (
         [("Inner inner = 2", "Inner inner = 2 [features.message_encoding = DELIMITED]")],
         ["encoding-changed acme.modern.Thing.inner: wire"],

@@ -239,6 +239,11 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "Keep the first value first.",
         ),
         "enum-value-added": Kind((), "is new: {after}"),
+        "closed-enum-value-added": Kind(
+            (WIRE,),
+            "is new: {after}; old readers of a closed enum take it for unset, and miss it in lists",
+            "Send it only when all readers know it.",
+        ),
         "enum-value-removed": Kind(_ALL, "is gone; it was {before}", _REMOVED),
         "enum-value-renamed": Kind(
             (JSON, SOURCE),

@@ -361,7 +361,8 @@ def _new_value(book: Book, one: Value, before: Enum, after: Enum, kept: Mapping[
         old.name in kept and after.values[kept[old.name]].number == one.number for old in holders
     )
     place = Place(after.file, type=before.full, member=one.name)
-    kind = "enum-value-added" if alias else "enum-number-reused"
+    added = "closed-enum-value-added" if before.closed and not holders else "enum-value-added"
+    kind = added if alias else "enum-number-reused"
     book.say(kind, one.full, place, "" if alias else holders[0].name, _told_value(one))
 
 
