@@ -97,9 +97,9 @@ class NoDocument(RequestError):
     because: str
     """Why, in words."""
 
-    def __init__(self, leg: Leg) -> None:
-        self.because = leg.none_because or "no document follows"
-        super().__init__("leg", leg.number, "issue nothing for it", f"has no document: {self.because}")
+    def __init__(self, leg: int, because: str) -> None:
+        self.because = because
+        super().__init__("leg", leg, "issue nothing for it", f"has no document: {because}")
 
 
 class RuleError(RequestError):
@@ -130,7 +130,7 @@ def build(
     """
     leg = leg_of(option, leg_number)
     if leg.none_because is not None or leg.type_code is None:
-        raise NoDocument(leg)
+        raise NoDocument(leg.number, leg.none_because or "no document follows")
     if leg.period == "month":
         hint = "make it of the month's deals by summary(), or meter each deal's fee by usage_events()"
         raise RequestError("leg", leg.number, hint, "is a monthly summary")
