@@ -157,7 +157,12 @@ def main() -> None:
                     f"tax {to_decimal(totals.tax_amount):.2f}, payable {to_decimal(totals.payable_amount):.2f} SAR"
                 )
 
-            step("Freeze one: it gets its number and is final")
+            step("Onboard it with the tax authority: a stream of steps")
+            with acme.invoicing.zatca.initiate_onboarding(otp="123456", environment="PHASE2_SANDBOX") as steps:
+                for done in steps:
+                    say(done.message)
+
+            step("Freeze one: it gets its number, its stamp and is final")
             stamp = acme.simple.invoices.get(key="order-1").details.concurrency_stamp
             frozen = acme.simple.invoices.freeze(key="order-1", concurrency_stamp=stamp).details
             zatca = frozen.zatca

@@ -148,3 +148,9 @@ def test_the_command_calls_by_a_short_name(demo: Running) -> None:
         [*command, *fields], capture_output=True, text=True, check=True, env={**os.environ, **environment}
     )
     assert json.loads(result.stdout)["customer"]["external_id"] == "from-the-shell"
+
+
+def test_the_tour_runs_to_its_end() -> None:
+    said = run(sys.executable, Path(__file__).parent.parent / "examples" / "demo.py")
+    assert "INV-000001, counter 1, QR of" in said
+    assert said.rstrip().endswith("Done")
