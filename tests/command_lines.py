@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import forked
 from sandbox_fixture import Running
 
 BIN = Path(sys.executable).parent
@@ -69,7 +70,7 @@ class Home:
 
     def __post_init__(self) -> None:
         self.work.mkdir(parents=True)
-        self.program("invora", "-m", "invora_grpc.cli")
+        self.program("invora", *forked.shell_command())
 
     def program(self, name: str, *arguments: str) -> None:
         """Make a command that runs Python with these arguments, and those that it is given."""
@@ -77,6 +78,13 @@ class Home:
         path.parent.mkdir(exist_ok=True)
         path.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, *arguments])} "$@"\n')
         path.chmod(0o755)
+
+    @contextmanager
+    def from_scratch(self) -> Iterator[None]:
+        """Meanwhile, `invora` is a program that loads all that it needs, as it is for everybody else."""
+        self.program("invora", "-m", "invora_grpc.cli")
+        yield
+        self.program("invora", *forked.shell_command())
 
     @property
     def work(self) -> Path:

@@ -8,6 +8,7 @@ at `invora_grpc.schema`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -238,6 +239,7 @@ class World:
             made.value.add(name=name, number=number)
 
 
+@cache
 def _type(kind: str) -> int:
     return int(FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}"))
 

@@ -6,54 +6,60 @@ command loads by itself, and how it ends, is to be seen where it is started anew
 
 from __future__ import annotations
 
-import io
-import multiprocessing
+import atexit
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import forking_server
+
 PATIENCE = 60.0
 """Seconds that a command may take."""
-_STREAMS = ("stdin", "stdout", "stderr")
-_forking = multiprocessing.get_context("forkserver")
-_forking.set_forkserver_preload(
-    [f"invora_grpc.cli.{name}" for name in ("calling", "login", "whoami", "profiles", "creds", "watch", "shell")]
-)
+_FOLDER = Path(__file__).parent
+
+
+@cache
+def address() -> str:
+    """Where the server that forks listens: one for this process, begun when it is first asked for."""
+    place = TemporaryDirectory(prefix="forked-")
+    path = os.path.join(place.name, "socket")
+    server = subprocess.Popen(
+        [sys.executable, str(_FOLDER / "forking_server.py"), path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+    def end() -> None:
+        server.communicate()
+        place.cleanup()
+
+    atexit.register(end)
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    return path
+
+
+def shell_command() -> list[str]:
+    """What Python has to run, by its arguments, to be such a command: 20 ms of work."""
+    return ["-ISE", str(_FOLDER / "forked_command.py"), address()]
 
 
 def run(*arguments: str, environment: Mapping[str, str], typed: str = "") -> subprocess.CompletedProcess[str]:
     """Run `invora` with these arguments to its end."""
-    with TemporaryDirectory() as place:
-        typed_in, out, err = (Path(place, name) for name in _STREAMS)
+    with TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as server:
+        typed_in, out, err = (Path(place, name) for name in ("stdin", "stdout", "stderr"))
         typed_in.write_text(typed, "utf-8")
-        process = _forking.Process(target=_command, args=(arguments, dict(environment), os.getcwd(), place))
-        process.start()
-        process.join(PATIENCE)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(arguments, PATIENCE)
-        said = (path.read_text("utf-8") for path in (out, err))
-        return subprocess.CompletedProcess(arguments, process.exitcode or 0, *said)
-
-
-def _command(arguments: tuple[str, ...], environment: dict[str, str], folder: str, place: str) -> None:
-    """Become the command: in the process that was forked for it."""
-    from invora_grpc.cli import main
-
-    for number, name in enumerate(_STREAMS):
-        flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT
-        opened = os.open(Path(place, name), flags, 0o600)
-        os.dup2(opened, number)
-        os.close(opened)
-    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), "utf-8")
-    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8")
-    sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", line_buffering=True)
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder)
-    sys.argv = ["invora", *arguments]
-    sys.exit(main())
+        server.settimeout(PATIENCE)
+        server.connect(address())
+        request = forking_server.request(arguments, environment, os.getcwd())
+        with typed_in.open("rb") as first, out.open("wb") as second, err.open("wb") as third:
+            socket.send_fds(server, [request[:4]], [one.fileno() for one in (first, second, third)])
+        server.sendall(request[4:])
+        try:
+            code = int.from_bytes(server.recv(2), signed=True)
+        except TimeoutError:
+            raise subprocess.TimeoutExpired(arguments, PATIENCE) from None
+        return subprocess.CompletedProcess(arguments, code, *(path.read_text("utf-8") for path in (out, err)))

@@ -336,7 +336,7 @@ def test_pages_put_together_are_the_whole_list(
     assert all(len(page) == limit for page in pages[:-1])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(NAMES, SORTS, st.data())
 def test_what_comes_and_goes_between_pages_disturbs_no_other_row(
     names: list[str | None], sort: list[tuple[str, str]], data: st.DataObject
