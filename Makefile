@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # buf, and the plugin that it starts, come from the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tests start hundreds of commands; without bytecode each would compile the package anew.
@@ -16,8 +17,9 @@ demo: $(READY)
 demo-zatca: $(READY)
 	@$(BIN)/python examples/zatca/demo.py
 
+# One worker more than there are cores, as tests also wait.
 test: $(READY) build/protos
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Both ends of the ranges of the dependencies, in environments of their own. Installs from the package index.
 test-matrix: $(READY)
