@@ -60,6 +60,7 @@ def test_tab_completes_rpcs_fields_and_values(gateway: Gateway, tmp_path: Path) 
         screen.type("t" + TAB)
         screen.at(f"{prompt(gateway)} simple.invoices.create freeze_immediately=true")
         screen.type(CTRL_C)
+        screen.at(prompt(gateway))  # before that, the terminal itself would show what is typed
         screen.type("set tim" + TAB)
         screen.at(f"{prompt(gateway)} set timeout")
 
