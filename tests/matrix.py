@@ -22,9 +22,8 @@ from installed import ROOT, build
 from packaging.requirements import Requirement
 
 ENDS: Final = ("lowest", "highest")
-EXTRAS: Final = ("cli", "sandbox", "telemetry", "webhooks", "codegen")
+EXTRAS: Final = ("cli", "sandbox", "telemetry", "webhooks", "codegen", "zatca")
 TOOLS: Final = (
-    "cryptography",
     "grpcio-channelz",
     "grpcio-status",
     "hypothesis",
@@ -61,6 +60,11 @@ TESTS: Final = (
     "test_tls.py",
     "test_values*.py",
     "test_webhooks_jwt.py",
+    "test_zatca_chain.py",
+    "test_zatca_hash.py",
+    "test_zatca_qr*.py",
+    "test_zatca_stamping.py",
+    "test_zatca_ubl.py",
 )
 """Tests that meet grpcio, protobuf, httpx, click and the rest most closely; patterns in tests/."""
 CHOICE: Final = "not typing and not mypy and not pyright"
