@@ -366,6 +366,26 @@ def test_totals_that_the_platform_computes_otherwise_are_not_frozen(
     assert issue(door, tenants.of(door), option(1), deal).leg(1).valid, "the draft itself was right"
 
 
+def test_a_document_that_the_platform_stores_with_other_amounts_is_not_frozen(
+    tenants: Tenants, door: Door, count: Count, key: str
+) -> None:
+    def recalculated(call: Call, request: Any, real: Any) -> Any:
+        answer = real(call, request)
+        answer.details.xml_content = answer.details.xml_content.replace(
+            ">30.00</cbc:TaxAmount>", ">30.01</cbc:TaxAmount>"
+        )
+        return answer
+
+    deal, chosen, agreement = today_deal(key), option(3), agreement_of(3)
+    with (
+        handled("invoicing.documents.create", recalculated),
+        pytest.raises(TotalsDiffer, match=r"tax_amount: the platform computes 30.01 where 30.00 was expected"),
+    ):
+        issue(door, tenants.of(door), chosen, deal, agreement)
+    assert count() == (0, 0)
+    assert issue(door, tenants.of(door), chosen, deal, agreement).leg(1).valid, "the draft itself was right"
+
+
 # Before anything is sent
 
 

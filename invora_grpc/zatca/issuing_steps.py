@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
@@ -34,7 +35,8 @@ from invora_grpc.status import (
 from invora_grpc.zatca.advice_options import Leg, Option
 from invora_grpc.zatca.agreement import Agreement
 from invora_grpc.zatca.deal import Deal
-from invora_grpc.zatca.hashing import invoice_hash
+from invora_grpc.zatca.engine import number
+from invora_grpc.zatca.hashing import CAC, CBC, invoice_hash, parsed
 from invora_grpc.zatca.issued import (
     NO_DOCUMENT,
     RECORDED,
@@ -335,21 +337,29 @@ def _taken(issuance: Issuance) -> KeyTaken:
 
 
 def _compare_totals(issuance: Issuance, draft: Any) -> None:
-    """Raise TotalsDiffer unless the platform comes to the same amounts. Those of a document are in its own XML."""
-    if issuance.surface != "simple" or issuance.totals is None or draft.frozen:
+    """Raise TotalsDiffer unless the draft has the amounts that were expected."""
+    if _is_frozen(issuance, draft):
         return
-    theirs, ours = draft.calculations, issuance.totals
-    pairs = (
-        ("tax_exclusive_amount", theirs.tax_exclusive_amount, ours.tax_exclusive),
-        ("tax_amount", theirs.tax_amount, ours.tax),
-        ("payable_amount", theirs.payable_amount, ours.payable),
-    )
-    for name, wire, own in pairs:
-        if to_decimal(wire) != own:
-            text = (
-                f"{name}: the platform computes {to_decimal(wire)} where {own} was expected; the draft was not frozen"
-            )
+    own = (issuance.totals.tax_exclusive, issuance.totals.tax, issuance.totals.payable)
+    for name, theirs, ours in zip(_AMOUNTS, _amounts_of(issuance, draft), own, strict=True):
+        if theirs != ours:
+            text = f"{name}: the platform computes {theirs} where {ours} was expected; the draft was not frozen"
             raise TotalsDiffer(f"{text}; look at it under the key {issuance.key!r}, then delete it", issuance.key)
+
+
+_AMOUNTS: Final[Mapping[str, str]] = {
+    "tax_exclusive_amount": f"{CAC}LegalMonetaryTotal/{CBC}TaxExclusiveAmount",
+    "tax_amount": f"{CAC}TaxTotal[{CAC}TaxSubtotal]/{CBC}TaxAmount",
+    "payable_amount": f"{CAC}LegalMonetaryTotal/{CBC}PayableAmount",
+}
+"""The amounts that are compared, and where a document states them."""
+
+
+def _amounts_of(issuance: Issuance, draft: Any) -> list[Decimal | None]:
+    if issuance.surface == "simple":
+        return [to_decimal(getattr(draft.calculations, name)) for name in _AMOUNTS]
+    root = parsed(draft.xml_content.encode(), "xml_content")
+    return [number(root.findtext(place, "")) for place in _AMOUNTS.values()]
 
 
 def _is_frozen(issuance: Issuance, details: Any) -> bool:
